@@ -77,7 +77,7 @@ def check_run_id(run_id: str) -> str:
 
 
 def check_data_name(name: str) -> str:
-    """The name itself; ValueError unless it is ASCII letters, digits, `_`, `.`, `-`, starting with a letter or digit."""
+    """The name itself; ValueError unless it is ASCII letters, digits, `_.-`, starting with a letter or digit."""
     if not _DATA_NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be the name of a data set")
     return name
