@@ -1,0 +1,44 @@
+# make demo   the whole evening in the sandbox: fetch a small data set, train, bring the results home
+# make test   every gate: lint, types, tests (test-all: the whole of every sweep too)
+
+PYTHON ?= python3
+BIN := .venv/bin
+INPUTS := setup.cfg pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test test-all lint system clean
+.DEFAULT_GOAL := test
+
+demo: system .venv/installed-demo
+	.ci/demo
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 1800
+
+lint: system .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# What Python cannot install for itself. Changes nothing where all of it is there.
+system:
+	@.ci/system "$(PYTHON)"
+
+.venv/bin/python: | system
+	"$(PYTHON)" -m venv .venv
+
+.venv/installed-demo: $(INPUTS) | .venv/bin/python
+	@echo "installing into .venv (PyTorch is large: a minute or more)"
+	$(PIP) --editable ".[trainer,sandbox]"
+	@touch $@
+
+.venv/installed-test: $(INPUTS) | .venv/bin/python
+	@echo "installing into .venv (PyTorch is large: a minute or more)"
+	$(PIP) --editable ".[trainer,sandbox,test]"
+	@touch $@ .venv/installed-demo
+
+clean:
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
