@@ -1,0 +1,371 @@
+"""One checked SSH connection to a machine: commands with their output, and every failure by its own name."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import paramiko
+
+from ..errors import GpuError, UsageError
+from ..providers.base import Address
+
+# Without a handler of its own paramiko prints tracebacks to stderr for what is raised here anyway.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+CONNECT_SECONDS = 10.0
+HEARTBEAT_SECONDS = 4.0
+PATIENCE_SECONDS = 10.0
+# On a first boot sshd answers before the key of the new machine is in place, but not for long.
+NEW_KEY_SECONDS = 30.0
+RETRY_SECONDS = 1.0
+# Linux takes 128 KiB in one argument of a program, and the login shell gets the whole line as one.
+LONGEST_COMMAND = 100_000
+STDERR_LINES = 5
+
+
+class Unreachable(GpuError):
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"{host} port {port} does not answer: {reason}", "See whether it runs with: gpu status")
+
+
+class NotSsh(GpuError):
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"what answers at {host} port {port} does not speak SSH", "Check the address and the port")
+
+
+class HostKeyUnknown(GpuError):
+    def __init__(self, host: str, port: int, where: str) -> None:
+        super().__init__(
+            f"the host key of {host} port {port} is not in {where}, so it may be another machine",
+            "Nothing was sent to it; add its key there only after checking it by another way",
+        )
+
+
+class HostKeyChanged(GpuError):
+    def __init__(self, host: str, port: int, where: str) -> None:
+        super().__init__(
+            f"{host} port {port} shows another host key than {where} has: somebody may be listening in",
+            "Nothing was sent to it; find out why before removing the old key",
+        )
+
+
+class AuthRefused(GpuError):
+    def __init__(self, address: Address, reason: str) -> None:
+        key = f"the key {address.key_file}" if address.key_file else "every key of yours"
+        super().__init__(
+            f"{address.user}@{address.host} refused {key}: {reason}", "Check the user's name and that this is its key"
+        )
+
+
+class ConnectionLost(GpuError):
+    def __init__(self, host: str) -> None:
+        super().__init__(f"the connection to {host} broke", "What runs there goes on; ask again with: gpu status")
+
+
+class CommandFailed(GpuError):
+    """A command on the machine ended with another code than 0; the message has its last words."""
+
+    def __init__(self, host: str, completed: Completed) -> None:
+        self.completed = completed
+        words = " | ".join(completed.stderr.decode(errors="replace").strip().splitlines()[-STDERR_LINES:])
+        super().__init__(
+            f"a command on {host} ended with exit code {completed.exit_code}" + (f": {words[:2000]}" if words else "")
+        )
+
+
+@dataclass(frozen=True)
+class Completed:
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class _Strict(paramiko.MissingHostKeyPolicy):
+    """Refuses every key that is not known, and tells a new host from one that shows a key of another type."""
+
+    def __init__(self, address: Address, known: paramiko.HostKeys) -> None:
+        self.address, self.known = address, known
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        del client, key
+        error = HostKeyChanged if self.known.lookup(hostname) else HostKeyUnknown
+        raise error(self.address.host, self.address.port, _where(self.address))
+
+
+def _where(address: Address) -> str:
+    return str(address.known_hosts) if address.known_hosts else "your known_hosts"
+
+
+class Connection:
+    """A context manager; `connect` makes one. Several commands may run on it, one after the other or at once."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._client = paramiko.SSHClient()
+        self._closed = threading.Event()
+        self._load_known_hosts()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del kind, error, trace
+        self.close()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._client.close()
+
+    def _load_known_hosts(self) -> None:
+        file = self.address.known_hosts or Path("~/.ssh/known_hosts").expanduser()
+        if file.is_file():
+            self._client.load_host_keys(str(file))
+        elif self.address.known_hosts:
+            raise GpuError(f"{file}, which holds the machine's host key, is missing", "Run `gpu start` again")
+        known = self._client.get_host_keys()
+        self._client.set_missing_host_key_policy(_Strict(self.address, known))
+
+    def open(self) -> None:
+        """Dial, check the host key, log in. Each failure is a class of this module."""
+        host, port = self.address.host, self.address.port
+        try:
+            self._log_in()
+        except paramiko.BadHostKeyException as error:
+            raise HostKeyChanged(host, port, _where(self.address)) from error
+        except paramiko.AuthenticationException as error:
+            raise AuthRefused(self.address, str(error).rstrip(".") or "no reason given") from error
+        except (paramiko.ProxyCommandFailure, socket.gaierror, TimeoutError, ConnectionRefusedError) as error:
+            raise Unreachable(host, port, _reason(error)) from error
+        except (paramiko.SSHException, EOFError, ConnectionResetError) as error:
+            if "No authentication methods" in str(error) or "key" in str(error).lower():
+                raise AuthRefused(self.address, str(error)) from error
+            raise NotSsh(host, port) from error
+        except OSError as error:
+            raise Unreachable(host, port, _reason(error)) from error
+        threading.Thread(target=self._watch, daemon=True, name=f"heartbeat {host}").start()
+
+    def _log_in(self) -> None:
+        address = self.address
+        if address.key_file and not address.key_file.is_file():
+            raise GpuError(f"the private key {address.key_file} is missing", "Restore it, or name another")
+        own = address.key_file is None
+        self._client.connect(
+            address.host,
+            port=address.port,
+            username=address.user,
+            # paramiko takes a list; its type stubs do not know.
+            key_filename=_keys(address),  # type: ignore[arg-type]
+            allow_agent=own,
+            look_for_keys=own,
+            sock=_dial(address),
+            timeout=CONNECT_SECONDS,
+            banner_timeout=CONNECT_SECONDS,
+            auth_timeout=CONNECT_SECONDS,
+        )
+
+    def _transport(self) -> paramiko.Transport:
+        transport = self._client.get_transport()
+        if transport is None or not transport.is_active():
+            raise ConnectionLost(self.address.host)
+        return transport
+
+    def _watch(self) -> None:
+        """Ask for a sign of life now and then: TCP alone takes a quarter of an hour to notice a black hole."""
+        transport = self._client.get_transport()
+        while transport and transport.is_active() and not self._closed.wait(HEARTBEAT_SECONDS):
+            give_up = threading.Timer(PATIENCE_SECONDS, transport.close)
+            give_up.daemon = True
+            give_up.start()
+            with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+                transport.global_request("keepalive@openssh.com", wait=True)
+            give_up.cancel()
+
+    def run(self, command: str, *, input: bytes | None = None, timeout: float | None = None) -> Completed:  # noqa: A002
+        """One shell line, to its end; `timeout` in seconds. Raises `ConnectionLost`, never for an exit code."""
+        stdout: list[bytes] = []
+        with self._session(command) as session:
+            return session.exchange(stdout.append, input or b"", timeout, stdout)
+
+    def check(self, command: str, *, input: bytes | None = None, timeout: float | None = None) -> Completed:  # noqa: A002
+        """`run` that raises `CommandFailed` for every exit code but 0."""
+        completed = self.run(command, input=input, timeout=timeout)
+        if completed.exit_code:
+            raise CommandFailed(self.address.host, completed)
+        return completed
+
+    def stream(self, command: str, on_bytes: Callable[[bytes], None]) -> Completed:
+        """Give each piece of stdout to `on_bytes` as it arrives; `stdout` of the answer is empty."""
+        with self._session(command) as session:
+            return session.exchange(on_bytes, b"", None, [])
+
+    @contextlib.contextmanager
+    def _session(self, command: str) -> Iterator[_Session]:
+        if len(command.encode()) > LONGEST_COMMAND:
+            raise UsageError(f"a command of {len(command)} characters is too long for one line", "Send it as input")
+        host = self.address.host
+        try:
+            channel = self._transport().open_session(timeout=CONNECT_SECONDS)
+            try:
+                channel.exec_command(command.encode())
+                yield _Session(channel, host)
+            finally:
+                channel.close()
+        except (paramiko.SSHException, EOFError, ConnectionError) as error:
+            raise ConnectionLost(host) from error
+
+
+class _Session:
+    """One running command: three streams, each moved by its own thread so that none waits for another."""
+
+    def __init__(self, channel: paramiko.Channel, host: str) -> None:
+        self._channel, self._host = channel, host
+        self._stderr: list[bytes] = []
+
+    def exchange(
+        self, on_stdout: Callable[[bytes], None], data: bytes, timeout: float | None, kept: list[bytes]
+    ) -> Completed:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        helpers = [threading.Thread(target=self._drain_stderr, daemon=True)]
+        helpers.append(threading.Thread(target=self._feed, args=(data,), daemon=True))
+        for helper in helpers:
+            helper.start()
+        try:
+            self._read(on_stdout, deadline)
+        except TimeoutError as error:
+            raise GpuError(f"a command on {self._host} did not end within {timeout:g} s", "See: gpu status") from error
+        helpers[0].join()
+        return Completed(self._exit_code(), b"".join(kept), b"".join(self._stderr))
+
+    def _read(self, on_stdout: Callable[[bytes], None], deadline: float | None) -> None:
+        while True:
+            self._channel.settimeout(None if deadline is None else max(0.01, deadline - time.monotonic()))
+            piece = self._channel.recv(1 << 16)
+            if not piece:
+                return
+            on_stdout(piece)
+
+    def _drain_stderr(self) -> None:
+        with contextlib.suppress(TimeoutError, OSError):
+            while piece := self._channel.recv_stderr(1 << 16):
+                self._stderr.append(piece)
+
+    def _feed(self, data: bytes) -> None:
+        # A command that ends without reading all of its input is not our failure; its exit code tells.
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.sendall(data)
+            self._channel.shutdown_write()
+
+    def _exit_code(self) -> int:
+        """255 for a command that a signal ended while the connection lived."""
+        code = self._channel.recv_exit_status()
+        if code != -1:
+            return code
+        transport = self._channel.get_transport()
+        # The channel closes a moment before the transport says that it is gone.
+        for _ in range(20):
+            if not transport.is_active():
+                raise ConnectionLost(self._host)
+            time.sleep(0.05)
+        return 255
+
+
+def connect(address: Address, *, wait: float = 0, say: Callable[[str], None] = lambda _text: None) -> Connection:
+    """A connection, trying again for at most `wait` seconds while a machine boots.
+
+    An unknown or changed host key is never tried again.
+    """
+    began = time.monotonic()
+    refused_since: float | None = None
+    told = False
+    while True:
+        connection = Connection(address)
+        try:
+            connection.open()
+            return connection
+        except (Unreachable, NotSsh, AuthRefused) as error:
+            connection.close()
+            now = time.monotonic()
+            if isinstance(error, AuthRefused):
+                refused_since = refused_since or now
+            if now - began + RETRY_SECONDS > wait or (refused_since and now - refused_since > NEW_KEY_SECONDS):
+                raise
+            if not told and now - began > CONNECT_SECONDS:
+                told = True
+                say(f"still waiting: {error.what}")
+        except BaseException:
+            connection.close()
+            raise
+        time.sleep(RETRY_SECONDS)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return (getattr(error, "strerror", None) or str(error) or "no reason given").rstrip(".")
+
+
+def _dial(address: Address) -> socket.socket | paramiko.ProxyCommand:
+    if address.proxy:
+        target = f"[{address.host}]:{address.port}"
+        return paramiko.ProxyCommand(shlex.join([*_config_file(address), "-W", target, "--", address.proxy]))
+    return socket.create_connection((address.host, address.port), timeout=CONNECT_SECONDS)
+
+
+def _config_file(address: Address) -> list[str]:
+    """With a key of its own the machine's access owes nothing to the user's SSH configuration."""
+    return ["ssh", "-F", "/dev/null"] if address.key_file else ["ssh"]
+
+
+def _keys(address: Address) -> list[str]:
+    """The address's own key, or the `IdentityFile`s that the user's SSH configuration names for this host."""
+    if address.key_file:
+        return [str(address.key_file)]
+    try:
+        config = paramiko.SSHConfig.from_path(str(Path("~/.ssh/config").expanduser()))
+    except FileNotFoundError:
+        return []
+    return [key for key in config.lookup(address.host).get("identityfile", []) if Path(key).is_file()]
+
+
+def ssh_argv(address: Address, *, tty: bool = False, command: Sequence[str] = ()) -> list[str]:
+    """The system's `ssh` to the same machine, as strict as `Connection`. `tty`: a terminal for `command` too."""
+    argv = _config_file(address)
+    options = ["StrictHostKeyChecking=yes", "UpdateHostKeys=no", f"ConnectTimeout={CONNECT_SECONDS:.0f}"]
+    options += ["ServerAliveInterval=5", "ServerAliveCountMax=2"]
+    if address.key_file:
+        options += [f"IdentityFile={_quoted(address.key_file)}", "IdentitiesOnly=yes", "IdentityAgent=none"]
+    if address.known_hosts:
+        options += [f"UserKnownHostsFile={_quoted(address.known_hosts)}", "GlobalKnownHostsFile=/dev/null"]
+    if address.proxy:
+        options.append(f"ProxyJump={address.proxy}")
+    if not tty:
+        options.append("BatchMode=yes")
+    for option in options:
+        argv += ["-o", option]
+    if tty and command:
+        argv.append("-t")
+    argv += ["-p", str(address.port), "-l", address.user, "--", address.host]
+    return [*argv, remote_line(command)] if command else argv
+
+
+def _quoted(path: Path) -> str:
+    """A path as a value in ssh's options, where `%` begins a token and a space ends the value."""
+    return '"' + str(path).replace("%", "%%") + '"'
+
+
+def remote_line(words: Sequence[str]) -> str:
+    """One argument is a shell line as it is; several are an argv that arrives word for word."""
+    if any("\0" in word for word in words):
+        raise UsageError("a command cannot hold a NUL character")
+    return words[0] if len(words) == 1 else shlex.join(words)
