@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from trainer import run_folder
 
@@ -102,9 +101,9 @@ def _size(entry: os.DirEntry[bytes], root: bytes) -> int:
         return found.st_size
     if not stat.S_ISLNK(found.st_mode):
         raise GpuError(f"{_shown(entry.path)} is a {_kind(found.st_mode)}, which cannot be sent", "Move it away")
-    points_to = os.readlink(entry.path)
+    points_to = os.fsencode(Path(os.fsdecode(entry.path)).readlink())
     # An absolute link means another file on the machine, even one that stays inside here.
-    inside = Path(os.fsdecode(entry.path)).resolve().is_relative_to(os.fsdecode(root))
+    inside = os.path.realpath(entry.path).startswith(root + b"/")
     if points_to.startswith(b"/") or not inside:
         raise GpuError(
             f"{_shown(entry.path)} is a link out of the folder, to {_shown(points_to)}",
@@ -150,8 +149,7 @@ def _rsync(address: Address, words: Sequence[str], progress: Progress) -> None:
         except FileNotFoundError as error:
             raise ToolMissing("rsync", "on this computer", "Install it: apt-get install rsync") from error
         with _ended(process):
-            assert process.stdout is not None
-            _report(process.stdout, progress)
+            _report(process, progress)
             code = process.wait()
         if code:
             stderr.seek(0)
@@ -174,9 +172,9 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
             process.stdout.close()
 
 
-def _report(stream: IO[bytes], progress: Progress) -> None:
+def _report(process: subprocess.Popen[bytes], progress: Progress) -> None:
     rest = b""
-    while piece := os.read(stream.fileno(), 1 << 16):
+    while process.stdout and (piece := os.read(process.stdout.fileno(), 1 << 16)):
         *lines, rest = re.split(rb"[\r\n]", rest + piece)
         for line in lines:
             if match := _PROGRESS.match(line):
