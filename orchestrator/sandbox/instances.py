@@ -1,0 +1,125 @@
+"""The emulated instances: states that last as EC2's do, and one real machine for each that runs."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from moto.core.utils import utcnow
+from moto.ec2.models import ec2_backends
+
+from .catalog import ACCOUNT
+from .disk import Disk
+from .machine import Machine
+
+CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+NEXT = {"pending": "running", "stopping": "stopped", "shutting-down": "terminated"}
+
+
+class Instances:
+    """All instances of the region. Every method is called with `lock` held, which also orders all requests."""
+
+    def __init__(self, folder: Path, delay: float) -> None:
+        self.folder = folder
+        self.delay = delay
+        self.lock = threading.RLock()
+        self._machines: dict[str, Machine] = {}
+        self._due: dict[str, float] = {}
+        self._ending: dict[str, Any] = {}
+        self._enders = ThreadPoolExecutor(max_workers=32)
+
+    def all(self) -> Iterator[Any]:
+        """moto's own instance objects, of every region that has been asked for."""
+        for backend in list(ec2_backends[ACCOUNT].values()):
+            yield from backend.all_instances()
+
+    def get(self, instance_id: str) -> Any | None:
+        return next((one for one in self.all() if one.id == instance_id), None)
+
+    def set_state(self, instance: Any, name: str) -> None:
+        """Where every Describe call reads it; a state that passes by itself does so `delay` seconds later."""
+        instance._state.name, instance._state.code = name, CODES[name]
+        if name in NEXT:
+            self._due[instance.id] = time.monotonic() + self.delay
+        if name in ("stopping", "shutting-down"):
+            self._begin_to_end(instance.id)
+        if name == "pending":
+            instance.launch_time = utcnow()
+
+    def reboot(self, instance_id: str) -> None:
+        if instance_id in self._machines:
+            self._machines[instance_id].reboot()
+
+    def step(self) -> None:
+        """Bring machines and states one step nearer to each other; called several times a second."""
+        with self.lock:
+            for instance in list(self.all()):
+                self._advance(instance)
+                if instance._state.name == "running":
+                    self._keep_running(instance)
+
+    def stop_all(self) -> None:
+        """No process of any instance is left; the disks stay."""
+        with self.lock:
+            machines = list(self._machines.values())
+        for machine in machines:
+            machine.ask_to_stop()
+        list(self._enders.map(Machine.stop, machines))
+        self._enders.shutdown()
+
+    def _advance(self, instance: Any) -> None:
+        state = instance._state.name
+        if state not in NEXT or time.monotonic() < self._due.get(instance.id, 0):
+            return
+        ending = self._ending.get(instance.id)
+        if ending is not None and not ending.done():
+            return
+        self._ending.pop(instance.id, None)
+        self._due.pop(instance.id, None)
+        if state == "shutting-down" and (machine := self._machines.pop(instance.id, None)):
+            machine.disk.remove()
+        self.set_state(instance, NEXT[state])
+
+    def _begin_to_end(self, instance_id: str) -> None:
+        machine = self._machines.get(instance_id)
+        if machine and machine.running and instance_id not in self._ending:
+            self._ending[instance_id] = self._enders.submit(machine.stop)
+
+    def _keep_running(self, instance: Any) -> None:
+        machine = self._machines.get(instance.id) or self._new_machine(instance)
+        if machine.powered_off():
+            self._shut_down_from_inside(instance)
+            return
+        if not machine.running:
+            machine.boot()
+        machine.listen(_elastic_address(instance))
+
+    def _new_machine(self, instance: Any) -> Machine:
+        disk = Disk(self.folder / "instances" / instance.id)
+        key = instance.ec2_backend.key_pairs.get(instance.key_name)
+        data = base64.b64decode(str(instance.user_data)) if instance.user_data else b""
+        disk.make(data, key.material_public.decode() if key else "")
+        self._machines[instance.id] = Machine(disk)
+        return self._machines[instance.id]
+
+    def _shut_down_from_inside(self, instance: Any) -> None:
+        if instance.instance_initiated_shutdown_behavior == "terminate":
+            instance.ec2_backend.terminate_instances([instance.id])
+            self.set_state(instance, "shutting-down")
+        else:
+            instance.stop()
+            self.set_state(instance, "stopping")
+        instance.state_reason.code = "Client.InstanceInitiatedShutdown"
+        instance.state_reason.message = "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
+
+
+def _elastic_address(instance: Any) -> str | None:
+    for address in instance.ec2_backend.addresses:
+        if address.instance is not None and address.instance.id == instance.id:
+            return str(address.public_ip)
+    return None

@@ -1,0 +1,87 @@
+"""The region's process: `python -m orchestrator.sandbox.server FOLDER`. The kernel lock on `FOLDER/lock` is its life."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+from . import catalog, processes
+
+TICK = 0.1
+"""Seconds between two looks at the instances."""
+LOCK_PATIENCE = 5.0
+"""Seconds: somebody who only looks whether the region lives holds its lock for an instant."""
+
+
+def main(folder: Path) -> int:
+    lock = _lock(folder)
+    if lock is None:
+        return 0
+    processes.become_subreaper()
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    state = folder / "region.json"
+    state.unlink(missing_ok=True)
+    catalog.settle(folder)
+    _serve(folder, state, ended)
+    state.unlink(missing_ok=True)
+    return 0
+
+
+def _serve(folder: Path, state: Path, ended: threading.Event) -> None:
+    # Here, not above: moto reads its settings when it is imported.
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
+    from .gateway import Gateway
+    from .instances import Instances
+
+    catalog.stock()
+    instances = Instances(folder, delay=float(os.environ.get("GPU_SANDBOX_DELAY") or 0.4))
+    application = Gateway(DomainDispatcherApplication(create_backend_app), instances)
+    listener = make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    _announce(state, listener.server_port)
+    try:
+        # In the main thread: the kernel counts the machines as children of the thread that started them.
+        while not ended.wait(TICK):
+            instances.step()
+    finally:
+        listener.shutdown()
+        instances.stop_all()
+
+
+def _announce(state: Path, port: int) -> None:
+    started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    text = json.dumps({"endpoint_url": f"http://127.0.0.1:{port}", "pid": os.getpid(), "started": started})
+    new = state.with_suffix(".new")
+    new.write_text(text + "\n")
+    new.replace(state)
+
+
+def _lock(folder: Path) -> IO[bytes] | None:
+    file = (folder / "lock").open("ab")
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.close()
+                return None
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
