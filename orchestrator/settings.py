@@ -121,15 +121,16 @@ def load(file: Path) -> Settings:
 
 def _parse(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text()
+        text = file.read_text("utf-8")
     except FileNotFoundError:
         return {}
+    except UnicodeDecodeError as error:
+        raise GpuError(f"{file} is not text in UTF-8, at byte {error.start}", "Mend it, or move it away") from error
     except OSError as error:
         raise GpuError(f"{file} cannot be read: {error.strerror}", "Check its mode and owner") from error
     if len(text) > 1_000_000:
         raise GpuError(f"{file} is larger than a configuration can be", "Move it away; gpu makes do without one")
     try:
-        # No aliases: a few lines of them can stand for gigabytes.
         document = yaml.load(text, Loader=_PlainLoader)
     except (yaml.YAMLError, RecursionError) as error:
         raise GpuError(f"{file} is not YAML: {str(error)[:300]}", "Mend that line, or move the file away") from error
@@ -141,9 +142,11 @@ def _parse(file: Path) -> dict[str, Any]:
 
 
 class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases: a few lines of them can stand for gigabytes."""
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"aliases are not allowed here, line {self.peek_event().start_mark.line + 1}")
+            raise yaml.YAMLError("aliases (*name) are not allowed here")
         return super().compose_node(parent, index)
 
 

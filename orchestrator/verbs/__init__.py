@@ -1,0 +1,1 @@
+"""One function a command: what `gpu` does, in the words of its README."""

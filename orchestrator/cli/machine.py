@@ -1,0 +1,177 @@
+"""`gpu start stop status ip get ssh destroy`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..providers.base import State, Wish
+from ..verbs import machine as verbs
+from ..verbs.desk import Desk
+from .options import Given, Group, command
+from .terminal import print_json
+
+
+def register(gpu: Group) -> None:
+    @command(gpu, "start")
+    @click.option("--type", "instance_type", metavar="TYPE", help="An instance type instead of the kind's own list.")
+    def start(given: Given, instance_type: str | None) -> None:
+        """Create the machine the first time, start it after that."""
+        _choose_profile(given)
+        desk = given.desk()
+        state = verbs.start(desk, Wish(desk.kind, instance_type))
+        if given.kind:
+            desk.state_file.select_kind(desk.kind)
+        _print_started(given, desk, state)
+
+    @command(gpu, "stop")
+    def stop(given: Given) -> None:
+        """Stop the machine, and say what it cost and what still costs."""
+        state = verbs.stop(given.desk())
+        _result(given, {"machine": state.machine_id, "phase": state.phase}, f"{state.machine_id} is {state.phase}")
+
+    @command(gpu, "status")
+    def status(given: Given) -> None:
+        """The machine, its address, its cost so far, and the runs on it."""
+        desk = given.desk()
+        found = verbs.status(desk)
+        if given.json:
+            print_json(status_document(desk, found))
+        else:
+            click.echo("\n".join(status_lines(desk, found)))
+
+    @command(gpu, "ip")
+    def ip(given: Given) -> None:
+        """The elastic IP, alone on a line."""
+        address = verbs.ip(given.desk())
+        _result(given, {"ip": address}, address)
+
+    _register_get(gpu)
+    _register_ssh(gpu)
+
+    @command(gpu, "destroy")
+    @click.option("--abandon", is_flag=True, help="Even if results are not home: they are lost.")
+    def destroy(given: Given, abandon: bool) -> None:
+        """Remove the machine and all that was made for it."""
+        removed = verbs.destroy(given.desk(), abandon=abandon)
+        _result(given, {"removed": removed}, "all of it is removed" if removed else "there was nothing to remove")
+
+
+def _register_get(gpu: Group) -> None:
+    @command(gpu, "get")
+    @click.argument("kind", metavar="KIND")
+    def get(given: Given, kind: str) -> None:
+        """The instance id of a kind's machine; commands act on it from now on."""
+        _print_id(given, kind)
+
+    @command(gpu, "get-p2")
+    def get_p2(given: Given) -> None:
+        """The instance id of the GPU machine."""
+        _print_id(given, "p2")
+
+    @command(gpu, "get-t2")
+    def get_t2(given: Given) -> None:
+        """The instance id of the free CPU machine."""
+        _print_id(given, "t2")
+
+
+def _print_id(given: Given, kind: str) -> None:
+    machine_id = verbs.get(given.desk(), kind)
+    _result(given, {"kind": kind, "machine": machine_id}, machine_id)
+
+
+def _register_ssh(gpu: Group) -> None:
+    @command(gpu, "ssh")
+    @click.argument("words", nargs=-1, metavar="[-- COMMAND...]", type=click.UNPROCESSED)
+    def ssh(given: Given, words: tuple[str, ...]) -> None:
+        """A shell on the machine, or one command with its exit code."""
+        sys.exit(verbs.shell(given.desk(), words))
+
+
+def _choose_profile(given: Given) -> None:
+    """The first `gpu start` on a terminal with AWS credentials at hand asks where it shall be."""
+    settings = given.settings()
+    if given.profile or settings.default_chosen or not sys.stdin.isatty() or not credentials_at_hand(os.environ):
+        return
+    price = verbs.list_price(settings.profile("aws"), given.kind)
+    click.echo(f"AWS credentials are at hand. A machine there costs {price}; the sandbox rehearses it free.", err=True)
+    chosen = click.prompt("Where?", type=click.Choice(["aws", "sandbox"]), default="sandbox", err=True)
+    settings.choose_default(chosen)
+
+
+def credentials_at_hand(environ: Mapping[str, str]) -> bool:
+    """Whether boto3 would find credentials in the places where people put them; no network, no boto3."""
+    if environ.get("AWS_ACCESS_KEY_ID") or environ.get("AWS_PROFILE"):
+        return True
+    default = Path(environ.get("HOME") or Path.home()) / ".aws" / "credentials"
+    return Path(environ.get("AWS_SHARED_CREDENTIALS_FILE") or default).exists()
+
+
+def _print_started(given: Given, desk: Desk, state: State) -> None:
+    price = verbs.describe_price(state.price, free=desk.profile.emulated) if state.price else "not known for this type"
+    text = f"{state.machine_id} ({state.machine_type}) is running at {state.ip}\nprice: {price}"
+    _result(given, state_document(state), text)
+
+
+def _result(given: Given, document: dict[str, Any], text: str) -> None:
+    if given.json:
+        print_json(document)
+    else:
+        click.echo(text)
+
+
+def state_document(state: State) -> dict[str, Any]:
+    return {
+        "kind": state.kind,
+        "phase": state.phase,
+        "machine": state.machine_id,
+        "type": state.machine_type,
+        "ip": state.ip,
+        "launched": state.launched.isoformat() if state.launched else None,
+        "price_per_hour": state.price.per_hour if state.price else None,
+    }
+
+
+def status_document(desk: Desk, found: verbs.Status) -> dict[str, Any]:
+    ssh = found.address and {
+        "host": found.address.host,
+        "port": found.address.port,
+        "user": found.address.user,
+        "key_file": str(found.address.key_file) if found.address.key_file else None,
+        "known_hosts": str(found.address.known_hosts) if found.address.known_hosts else None,
+    }
+    cost = found.cost and {
+        "hours": round(found.cost.hours, 4),
+        "session": round(found.cost.session, 4),
+        "per_month_stopped": round(found.cost.per_month_stopped, 2),
+    }
+    runs = [{"run": job.run_id, "state": job.describe()} for job in found.runs]
+    return {
+        "profile": desk.profile.name,
+        **state_document(found.state),
+        "ssh": ssh,
+        "cost": cost,
+        "runs": runs,
+        "not_home": list(found.unfetched),
+        "trouble": found.trouble or None,
+    }
+
+
+def status_lines(desk: Desk, found: verbs.Status) -> list[str]:
+    state = found.state
+    if state.machine_id is None:
+        return [f"there is no {state.kind} machine in the profile {desk.profile.name}; create it with: gpu start"]
+    lines = [f"{state.kind}: {state.machine_id} ({state.machine_type}) is {state.phase} at {state.ip or 'no address'}"]
+    if found.cost and state.phase == "running":
+        free = ", had it been on AWS" if desk.profile.emulated else ""
+        lines.append(f"up {found.cost.hours:.2f} hours, ${found.cost.session:.2f} so far{free}")
+    if found.trouble:
+        lines.append(f"its runs cannot be read: {found.trouble}")
+    lines += [f"run {job.run_id} {job.describe()}" for job in found.runs]
+    lines += [f"not home yet: {run_id} (gpu pull {run_id})" for run_id in found.unfetched]
+    return lines

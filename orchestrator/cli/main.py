@@ -1,0 +1,75 @@
+"""`gpu` itself: the groups of commands, and what becomes of an error."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+
+from .. import __version__
+from ..errors import GpuError
+from . import data, machine, runs, sandbox
+from .options import Given, Group
+from .terminal import printable
+
+INTERRUPTED = 130
+
+
+class Gpu(Group):
+    sections = (
+        ("Daily life", ("start", "train", "ssh", "status", "stop")),
+        ("Runs", ("jobs", "logs", "attach", "cancel", "pull")),
+        ("Data", ("data",)),
+        ("The machine", ("ip", "get", "get-p2", "get-t2", "destroy")),
+        ("Rehearsal", ("sandbox",)),
+    )
+
+
+@click.group(cls=Gpu, name="gpu", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gpu")
+def gpu() -> None:
+    """One GPU machine in the cloud, and a trained network from it.
+
+    \b
+    gpu start                   create the machine the first time, start it after that
+    gpu train --data dogscats   sync, train in tmux over SSH, follow, bring the results home
+    gpu ssh                     be on it
+    gpu stop                    stop paying
+    """
+
+
+for family in (machine, runs, data, sandbox):
+    family.register(gpu)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 expected failure, 2 wrong usage, 3 failed run, 130 interrupted."""
+    given = Given()
+    try:
+        code = gpu.main(args=argv, prog_name="gpu", standalone_mode=False, obj=given)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except GpuError as error:
+        _show(str(error), given)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _show("interrupted", given)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe went away, which is its right; nothing more can be said to it.
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        # The disk, the network or a permission, met outside the places that expect it.
+        where = f" ({error.filename})" if error.filename else ""
+        _show(f"{error.strerror or error}{where}. Free the disk or mend the permission, and run it again", given)
+        sys.exit(1)
+
+
+def _show(message: str, given: Given) -> None:
+    if given.verbose > 1:
+        traceback.print_exc()
+    click.echo(f"gpu: {printable(message)}", err=True)

@@ -1,0 +1,142 @@
+"""`gpu train jobs logs attach cancel pull`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from ..remote.jobs import Job
+from ..verbs import machine, runs, train
+from ..verbs.desk import Desk
+from .options import Given, Group, command
+from .terminal import print_json, show_log
+
+
+def register(gpu: Group) -> None:
+    _register_train(gpu)
+
+    @command(gpu, "jobs")
+    def jobs(given: Given) -> None:
+        """Every run on the machine and how it stands."""
+        found = runs.list_jobs(given.desk())
+        if given.json:
+            print_json([job_document(job) for job in found])
+        else:
+            click.echo("\n".join(f"{job.run_id}  {job.describe()}" for job in found) or "no run on the machine yet")
+
+    @command(gpu, "logs")
+    @click.option("-f", "--follow", is_flag=True, help="Go on from where this computer left it, until the run ends.")
+    @click.argument("run", metavar="[RUN]", required=False)
+    def logs(given: Given, run: str | None, follow: bool) -> None:
+        """A run's log; the newest run's without RUN."""
+        desk = given.desk()
+        run_id = runs.choose(desk, run)
+        if not follow:
+            runs.whole_log(desk, run_id, _to_stdout)
+            return
+        _follow(desk, run_id)
+
+    _register_rest(gpu)
+
+
+def _register_train(gpu: Group) -> None:
+    @command(gpu, "train")
+    @click.option("--data", required=True, metavar="NAME", help="The data set: a folder of ./data.")
+    @click.option("--model", default=train.DEFAULT_MODEL, show_default=True, help="Any torchvision classifier.")
+    @click.option("--epochs", type=int, metavar="N", help="N passes with a line each, instead of fitting to the end.")
+    @click.option("--sample", is_flag=True, help="Train and predict on the data set's small sample alone.")
+    @click.option("--detach", is_flag=True, help="Start it and come back later.")
+    @click.option("--stop", is_flag=True, help="Stop the machine when the results are home.")
+    @click.option("-m", "--note", default="", help="A note for the journal.")
+    @click.argument("options", nargs=-1, metavar="[-- TRAINER OPTIONS]", type=click.UNPROCESSED)
+    def train_(given: Given, detach: bool, stop: bool, **wish: Any) -> None:
+        """Send the data set, train on the machine, bring the results home."""
+        desk = given.desk()
+        run_id = train.launch(desk, train.Request(**wish))
+        if detach:
+            _print_detached(given, run_id)
+            return
+        try:
+            trained = train.finish(desk, run_id, show_log)
+        except KeyboardInterrupt:
+            desk.reporter.line(f"\nleft running: {run_id}\n{_way_back(run_id)}")
+            raise
+        finally:
+            # After a failure too: the results came home first, and an idle machine costs the same.
+            if stop and run_id not in {entry.run_id for entry in desk.ledger.unfetched()}:
+                machine.stop(desk)
+        _print_trained(given, trained)
+
+
+def _way_back(run_id: str) -> str:
+    return f"follow it with: gpu logs -f {run_id}\nbring it home with: gpu pull {run_id}"
+
+
+def _print_detached(given: Given, run_id: str) -> None:
+    if given.json:
+        print_json({"run": run_id})
+    else:
+        click.echo(f"{run_id} is running\n{_way_back(run_id)}")
+
+
+def _print_trained(given: Given, trained: train.Trained) -> None:
+    document = {
+        "run": trained.run_id,
+        "accuracy": trained.accuracy,
+        "log_loss": trained.log_loss,
+        "weights": str(trained.weights),
+        "submission": str(trained.submission) if trained.submission else None,
+        "report": str(trained.report),
+    }
+    if given.json:
+        print_json(document)
+        return
+    click.echo(f"accuracy   {trained.accuracy:.2%}\nlog loss   {trained.log_loss:.4f}")
+    click.echo(f"weights    {trained.weights}")
+    click.echo(f"submission {trained.submission or 'none: the data set has no test images, or this was the sample'}")
+    click.echo(f"report     {trained.report}")
+
+
+def _follow(desk: Desk, run_id: str) -> None:
+    try:
+        job = runs.follow(desk, run_id, _to_stdout)
+    except KeyboardInterrupt:
+        desk.reporter.line(f"\nit goes on: {run_id}\n{_way_back(run_id)}")
+        raise
+    desk.reporter.line(f"{run_id} {job.describe()}; bring it home with: gpu pull {run_id}")
+
+
+def _to_stdout(data: bytes) -> None:
+    sys.stdout.buffer.write(data.replace(b"\x1b", b"^["))
+    sys.stdout.buffer.flush()
+
+
+def job_document(job: Job) -> dict[str, Any]:
+    return {"run": job.run_id, "state": job.state, "exit_code": job.exit_code, "data": job.data, "model": job.model}
+
+
+def _register_rest(gpu: Group) -> None:
+    @command(gpu, "attach")
+    @click.argument("run", metavar="[RUN]", required=False)
+    def attach(given: Given, run: str | None) -> None:
+        """Be in a run's tmux; without RUN, in one's own session on the machine."""
+        sys.exit(runs.attach(given.desk(), run))
+
+    @command(gpu, "cancel")
+    @click.argument("run", metavar="RUN")
+    def cancel(given: Given, run: str) -> None:
+        """End a run."""
+        job = runs.cancel(given.desk(), run)
+        click.echo(f"{job.run_id} {job.describe()}")
+
+    @command(gpu, "pull")
+    @click.argument("run", metavar="[RUN]", required=False)
+    def pull(given: Given, run: str | None) -> None:
+        """Bring a run home, or every finished one that is not home yet."""
+        folders = runs.pull(given.desk(), run)
+        if given.json:
+            print_json([str(folder) for folder in folders])
+        else:
+            click.echo("\n".join(str(folder) for folder in folders) or "everything is home")

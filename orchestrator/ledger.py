@@ -1,0 +1,58 @@
+"""What has been started on a machine and is not home yet, kept where a stopped machine cannot hide it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from trainer import run_folder
+
+
+@dataclass(frozen=True)
+class Unfetched:
+    """A run whose results are, as far as this computer knows, on the machine alone."""
+
+    run_id: str
+    kind: str
+    folder: str
+    """The `runs` folder at home that it belongs to."""
+
+
+class Ledger:
+    """One small file a run, so that two commands at once never lose each other's entries."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, run_id: str, *, kind: str, runs: Path) -> None:
+        """Written before the run starts: a run that nobody knows of could be destroyed with its machine."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = self._file(run_id)
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(asdict(Unfetched(run_id, kind, str(runs)))))
+        new.replace(file)
+
+    def remove(self, run_id: str) -> None:
+        self._file(run_id).unlink(missing_ok=True)
+
+    def unfetched(self, kind: str | None = None) -> list[Unfetched]:
+        """Oldest first. A damaged entry still counts: its name alone says which run it is."""
+        entries = [self._read(file) for file in sorted(self._folder.glob("*.json"))]
+        return [entry for entry in entries if kind in (None, entry.kind)]
+
+    def forget(self, kind: str | None = None) -> None:
+        """After the machine has been destroyed with `--abandon`."""
+        for entry in self.unfetched(kind):
+            self.remove(entry.run_id)
+
+    def _file(self, run_id: str) -> Path:
+        return self._folder / f"{run_folder.check_run_id(run_id)}.json"
+
+    @staticmethod
+    def _read(file: Path) -> Unfetched:
+        try:
+            document = json.loads(file.read_text())
+            return Unfetched(file.stem, str(document["kind"]), str(document["folder"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return Unfetched(file.stem, "?", "?")

@@ -1,0 +1,185 @@
+"""The machine's life: start, look, enter, stop, remove."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from .. import prices
+from ..errors import Declined, GpuError, MachineAbsent, NotOffered, ToolMissing
+from ..providers.base import Address, Plan, Price, Removable, State, Wish
+from ..remote import jobs, ssh
+from ..settings import Profile
+from .desk import BOOT_SECONDS, Desk
+
+
+@dataclass(frozen=True)
+class Cost:
+    """US dollars since the machine last began to run, and what goes on when it is stopped."""
+
+    hours: float
+    session: float
+    per_month_stopped: float
+
+
+@dataclass(frozen=True)
+class Status:
+    state: State
+    cost: Cost | None
+    address: Address | None
+    runs: tuple[jobs.Job, ...]
+    unfetched: tuple[str, ...]
+    """Runs whose results are not home yet."""
+    trouble: str = ""
+    """Why the machine's own runs could not be read, when it is running and they could not."""
+
+
+def start(desk: Desk, wish: Wish) -> State:
+    """Create what is missing, start it, and return once SSH answers."""
+    provider = desk.provider(wish.kind)
+    plan = provider.plan(wish)
+    agree(desk, plan, "Go ahead?")
+    address = provider.start(plan)
+    desk.reporter.line(f"waiting until SSH answers at {address.host} port {address.port}")
+    with ssh.connect(address, wait=BOOT_SECONDS, say=desk.reporter.line):
+        return provider.state()
+
+
+def agree(desk: Desk, plan: Plan, question: str) -> None:
+    """Show a plan that changes something, and ask where it spends or deletes; raises `Declined`."""
+    if not plan.steps:
+        return
+    show_plan(desk, plan)
+    if plan.spends and not desk.profile.emulated and not desk.reporter.confirm(question):
+        raise Declined("nothing was changed", "Answer y, or give -y, to go ahead")
+
+
+def show_plan(desk: Desk, plan: Plan) -> None:
+    desk.reporter.line("the plan:")
+    for sentence in plan.sentences():
+        desk.reporter.line(f"  {sentence}")
+    if plan.price:
+        desk.reporter.line(f"  price: {describe_price(plan.price, free=desk.profile.emulated)}")
+
+
+def describe_price(price: Price, *, free: bool) -> str:
+    """«$0.90 an hour running, $13.89 a month stopped»; in the sandbox it says that nothing is paid."""
+    text = f"${price.per_hour:.4g} an hour running, ${price.per_month_stopped:.2f} a month stopped ({price.source})"
+    return f"nothing, this is the sandbox; on AWS it would be {text}" if free else text
+
+
+def list_price(profile: Profile, kind: str | None) -> str:
+    """«$0.9 an hour» for the first type of the kind that has a list price in the profile's region."""
+    for machine_type in prices.types_of(kind or profile.kind):
+        if price := prices.price(machine_type, region=profile.region, disk_gb=profile.disk_gb):
+            return f"about ${price.per_hour:.4g} an hour ({machine_type}, {price.source})"
+    return "a price that is not in the table"
+
+
+def stop(desk: Desk) -> State:
+    """Stop, wait until stopped, and say what the session cost and what goes on costing."""
+    provider = desk.provider()
+    before = provider.state()
+    if before.phase == "absent":
+        raise MachineAbsent(desk.kind, desk.profile.name)
+    provider.stop()
+    _say_cost(desk, before)
+    return provider.state()
+
+
+def _say_cost(desk: Desk, before: State) -> None:
+    cost = cost_of(before)
+    if before.phase == "stopped":
+        desk.reporter.line("it was stopped already")
+    elif cost:
+        free = "; the sandbox is free, AWS would have taken that" if desk.profile.emulated else ""
+        desk.reporter.line(f"this session: {cost.hours:.2f} hours, ${cost.session:.2f}{free}")
+    if before.price:
+        desk.reporter.line(
+            f"its disk and address go on costing ${before.price.per_month_stopped:.2f} a month until `gpu destroy`"
+        )
+
+
+def cost_of(state: State, now: datetime | None = None) -> Cost | None:
+    """None where the price or the time of launch is not known, rather than an invented figure."""
+    if state.price is None:
+        return None
+    hours = 0.0
+    if state.phase in ("pending", "running", "stopping") and state.launched:
+        hours = max(0.0, ((now or datetime.now(timezone.utc)) - state.launched).total_seconds() / 3600)
+    return Cost(hours, hours * state.price.per_hour, state.price.per_month_stopped)
+
+
+def status(desk: Desk) -> Status:
+    """What is true now, the runs on the machine included when it answers."""
+    provider = desk.provider()
+    state = provider.state()
+    unfetched = tuple(entry.run_id for entry in desk.ledger.unfetched(desk.kind))
+    if state.phase != "running":
+        return Status(state, cost_of(state), None, (), unfetched)
+    address = provider.address()
+    try:
+        with ssh.connect(address, wait=0) as connection:
+            runs = tuple(jobs.jobs(connection))
+    except GpuError as error:
+        return Status(state, cost_of(state), address, (), unfetched, trouble=str(error))
+    return Status(state, cost_of(state), address, runs, unfetched)
+
+
+def ip(desk: Desk) -> str:
+    """The machine's elastic IP, running or stopped."""
+    state = desk.provider().state()
+    if state.ip is None:
+        raise MachineAbsent(desk.kind, desk.profile.name)
+    return state.ip
+
+
+def get(desk: Desk, kind: str) -> str:
+    """The instance id of the kind's machine, running or stopped; commands act on that kind from now on."""
+    state = desk.provider(kind).state()
+    if state.machine_id is None:
+        raise MachineAbsent(kind, desk.profile.name)
+    desk.state_file.select_kind(kind)
+    return state.machine_id
+
+
+def shell(desk: Desk, words: Sequence[str]) -> int:
+    """An interactive shell through the system's `ssh`, or one command; returns its exit code."""
+    return run_ssh(ssh.ssh_argv(desk.provider().address(), tty=not words, command=words))
+
+
+def run_ssh(argv: Sequence[str]) -> int:
+    try:
+        return subprocess.call(argv)
+    except FileNotFoundError as error:
+        raise ToolMissing(
+            "ssh", "on this computer", "Install OpenSSH's client: apt-get install openssh-client"
+        ) from error
+
+
+def destroy(desk: Desk, *, abandon: bool = False) -> bool:
+    """Remove all that carries the profile's tags; False when there was nothing. Refuses while results are not home."""
+    provider = desk.provider()
+    if not isinstance(provider, Removable):
+        raise NotOffered(f"the machine of the profile {desk.profile.name} is your own", "gpu removes nothing from it")
+    plan = provider.plan_removal()
+    waiting = desk.ledger.unfetched()
+    if plan.steps and waiting and not abandon:
+        names = ", ".join(entry.run_id for entry in waiting)
+        raise GpuError(
+            f"results are not home yet, and would be lost with the machine: {names}",
+            "Bring them home with `gpu pull`, or give them up with `gpu destroy --abandon`",
+        )
+    if plan.steps:
+        agree_to_delete(desk, plan)
+        provider.remove(plan)
+    desk.ledger.forget()
+    return bool(plan.steps)
+
+
+def agree_to_delete(desk: Desk, plan: Plan) -> None:
+    show_plan(desk, plan)
+    if not desk.profile.emulated and not desk.reporter.confirm("Delete all of this?"):
+        raise Declined("nothing was deleted", "Answer y, or give -y, to go ahead")

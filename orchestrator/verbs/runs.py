@@ -1,0 +1,116 @@
+"""Living with runs: list, follow, attach, end, bring home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from trainer import run_folder
+
+from ..errors import GpuError, RunFailed, UsageError, nearest
+from ..remote import jobs, sync
+from .desk import Desk
+from .machine import run_ssh
+
+TAIL_LINES = 15
+
+
+def list_jobs(desk: Desk) -> list[jobs.Job]:
+    """Every run on the machine, oldest first."""
+    with desk.connect() as connection:
+        return jobs.jobs(connection)
+
+
+def choose(desk: Desk, run_id: str | None) -> str:
+    """The run that was named, or the newest on the machine."""
+    known = [job.run_id for job in list_jobs(desk)]
+    if not known:
+        raise GpuError("there is no run on the machine yet", "Start one with: gpu train --data NAME")
+    if run_id is None:
+        return known[-1]
+    if run_id not in known:
+        raise UsageError(
+            f"there is no run {run_id} on the machine", nearest(run_id, known) or f"The newest is {known[-1]}"
+        )
+    return run_id
+
+
+def follow(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> jobs.Job:
+    """Show the log from the byte where this computer left it, until the run ends; a cut connection is made anew."""
+    log = desk.runs / run_id / run_folder.LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as copy:
+
+        def take(data: bytes) -> None:
+            # Kept before it is shown: what was seen once is not shown again after a crash.
+            copy.write(data)
+            copy.flush()
+            show_log(data)
+
+        return jobs.follow(lambda: desk.connect(wait=60), run_id, copy.tell(), take)
+
+
+def whole_log(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> None:
+    """The log as far as it has been written."""
+    with desk.connect() as connection:
+        jobs.read_log(connection, run_id, show_log)
+
+
+def attach(desk: Desk, run_id: str | None) -> int:
+    """Be in the run's tmux, or in one's own session on the machine; returns tmux's exit code."""
+    session = choose(desk, run_id) if run_id else None
+    return run_ssh(jobs.attach_argv(desk.provider().address(), session))
+
+
+def cancel(desk: Desk, run_id: str) -> jobs.Job:
+    """End a run; one that has ended already stays as it ended."""
+    chosen = choose(desk, run_id)
+    with desk.connect() as connection:
+        return jobs.cancel(connection, chosen)
+
+
+def pull(desk: Desk, run_id: str | None) -> list[Path]:
+    """Bring home the run that was named, or every finished one that is not home; returns their folders."""
+    found = {job.run_id: job for job in list_jobs(desk)}
+    wanted = [choose(desk, run_id)] if run_id else [name for name, job in found.items() if not _is_home(desk, job)]
+    folders = []
+    for name in wanted:
+        if found[name].running:
+            if run_id:
+                raise GpuError(f"{name} is still running", f"Follow it with: gpu logs -f {name}")
+            continue
+        bring_home(desk, name, found[name])
+        folders.append(desk.runs / name)
+    return folders
+
+
+def _is_home(desk: Desk, job: jobs.Job) -> bool:
+    return job.running or (desk.runs / job.run_id / run_folder.VERIFIED).exists()
+
+
+def bring_home(desk: Desk, run_id: str, state: jobs.Job) -> None:
+    """Copy the run's folder home and check every file's SHA-256; only then does the ledger let it go.
+
+    A run that failed has no `SHA256SUMS`: what it left comes home as it is.
+    """
+    folder = desk.runs / run_id
+    with desk.reporter.progress(f"bringing {run_id} home", unit="B") as bar:
+        sync.pull(desk.provider().address(), run_folder.MachineFolder().run(run_id), folder, bar)
+    if state.succeeded:
+        wrong = sync.verify(folder)
+        if wrong:
+            raise GpuError(
+                f"{len(wrong)} files of {run_id} differ from their SHA-256 sums: {', '.join(wrong[:5])}",
+                f"The machine still has them; try again with: gpu pull {run_id}",
+            )
+    sync.mark_verified(folder)
+    desk.ledger.remove(run_id)
+
+
+def raise_if_failed(desk: Desk, run_id: str, state: jobs.Job) -> None:
+    """Exit code 3 with the last lines of the log, for a run that did not end with 0."""
+    if state.succeeded:
+        return
+    log = (desk.runs / run_id / run_folder.LOG).read_text(errors="replace").splitlines()
+    lines = "\n".join(f"  {line}" for line in log[-TAIL_LINES:])
+    raise RunFailed(f"the run {run_id} {state.describe()}; its last lines:\n{lines}\nthe whole log: gpu logs {run_id}")

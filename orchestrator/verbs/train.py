@@ -1,0 +1,160 @@
+"""`gpu train`: a data set goes to the machine, a job runs in tmux there, and its results come home."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from trainer import run_folder
+
+from ..data import layout
+from ..errors import GpuError, UsageError, nearest
+from ..providers.base import Address, Wish
+from ..remote import jobs, sync
+from ..remote.ssh import Connection
+from . import machine, runs
+from .desk import Desk
+
+DEFAULT_MODEL = "efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of one run."""
+
+    data: str
+    model: str = DEFAULT_MODEL
+    epochs: int | None = None
+    sample: bool = False
+    note: str = ""
+    options: tuple[str, ...] = ()
+    """Given to the trainer as they are."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came home. `accuracy` and `log_loss` are the validation images'."""
+
+    run_id: str
+    accuracy: float
+    log_loss: float
+    weights: Path
+    submission: Path | None
+    """None where the data set has no test images."""
+    report: Path
+
+
+def train(desk: Desk, request: Request, show_log: Callable[[bytes], None]) -> Trained:
+    """Run to the end and bring everything home, verified. Raises `RunFailed` when the trainer fails.
+
+    KeyboardInterrupt leaves the run going: `launch` has returned its id by then.
+    """
+    return finish(desk, launch(desk, request), show_log)
+
+
+def launch(desk: Desk, request: Request) -> str:
+    """Start the machine where needed, send data and code, start the run; returns its id."""
+    check(desk, request)
+    provider = desk.provider()
+    if provider.state().phase != "running":
+        machine.start(desk, Wish(desk.kind))
+    address = desk.provider().address()
+    with desk.connect(wait=60) as connection:
+        digest = jobs.send_code(connection)
+        readiness = jobs.ready(connection, digest)
+        if readiness.busy:
+            raise GpuError(
+                f"the machine is training already: {readiness.busy}",
+                f"Follow it with `gpu logs -f {readiness.busy}`, or end it with `gpu cancel {readiness.busy}`",
+            )
+        _send_data(desk, address, connection, request.data)
+        return _start(desk, connection, digest, request)
+
+
+def check(desk: Desk, request: Request) -> None:
+    """Everything that can be wrong with the wish, found before a machine is started or paid for."""
+    layout.find(desk.data, request.data)
+    known = resources.files("trainer").joinpath("models.txt").read_text().split()
+    if request.model not in known:
+        raise UsageError(
+            f"there is no model {request.model}", nearest(request.model, known) or "See torchvision's list"
+        )
+    if request.epochs is not None and request.epochs < 1:
+        raise UsageError(f"--epochs {request.epochs} trains nothing", "Give 1 or more")
+
+
+def _send_data(desk: Desk, address: Address, connection: Connection, name: str) -> None:
+    folder = run_folder.MachineFolder()
+    connection.check(f"mkdir -p {folder.data(name).parent}")
+    with desk.reporter.progress(f"sending {name}", unit="B") as bar:
+        sync.push(address, desk.data / name, folder.data(name), bar)
+
+
+def _start(desk: Desk, connection: Connection, digest: str, request: Request) -> str:
+    run_id = run_folder.new_run_id(request.data)
+    job = make_job(run_id, digest, request)
+    home = desk.runs / run_id
+    home.mkdir(parents=True)
+    (home / run_folder.JOB).write_text(json.dumps(job, indent=1) + "\n")
+    desk.ledger.add(run_id, kind=desk.kind, runs=desk.runs)
+    desk.reporter.line(f"run {run_id}")
+    jobs.start_run(connection, digest, run_id, job)
+    return run_id
+
+
+def make_job(run_id: str, digest: str, request: Request) -> dict[str, Any]:
+    """`job.json`: the command with its paths relative to the machine's home folder, and who asked for it."""
+    folder = run_folder.MachineFolder()
+    argv = ["--data", f"~/{folder.data(request.data)}", "--out", f"~/{folder.run(run_id)}"]
+    argv += ["--cache", f"~/{folder.cache}", "--model", request.model]
+    if request.epochs is not None:
+        argv += ["--epochs", str(request.epochs)]
+    if request.sample:
+        argv.append("--sample")
+    return {
+        "run_id": run_id,
+        "data": request.data,
+        "model": request.model,
+        "sample": request.sample,
+        "note": request.note,
+        "command": [f"~/{folder.python}", "-m", "trainer", *argv, *request.options],
+        "code": digest,
+        "asked_by": f"{getpass.getuser()}@{socket.gethostname()}",
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def finish(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Trained:
+    """Follow a run to its end, bring it home and read its result."""
+    state = runs.follow(desk, run_id, show_log)
+    runs.bring_home(desk, run_id, state)
+    runs.raise_if_failed(desk, run_id, state)
+    return result(desk.runs / run_id)
+
+
+def result(folder: Path) -> Trained:
+    """Read a verified run's `result.json`; what is in it came from another machine and is checked."""
+    try:
+        document = json.loads((folder / run_folder.RESULT).read_text())
+        accuracy, log_loss = float(document["accuracy"]), float(document["log_loss"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GpuError(f"{folder / run_folder.RESULT} does not hold a result: {error!r}", "Train again") from error
+    if not (0 <= accuracy <= 1 and math.isfinite(log_loss)):
+        raise GpuError(f"{folder / run_folder.RESULT} holds an impossible result", "Train again")
+    submission = folder / run_folder.SUBMISSION
+    return Trained(
+        run_id=folder.name,
+        accuracy=accuracy,
+        log_loss=log_loss,
+        weights=folder / run_folder.WEIGHTS,
+        submission=submission if submission.exists() else None,
+        report=folder / run_folder.REPORT,
+    )

@@ -1,0 +1,32 @@
+"""What is not home yet is remembered, whatever happens to one entry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.ledger import Ledger
+from trainer.run_folder import new_run_id
+
+
+def test_added_runs_wait_until_they_are_removed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "unfetched")
+    first, second = new_run_id("a"), new_run_id("b")
+    ledger.add(first, kind="p2", runs=tmp_path)
+    ledger.add(second, kind="t2", runs=tmp_path)
+    assert {entry.run_id for entry in ledger.unfetched()} == {first, second}
+    assert [entry.run_id for entry in ledger.unfetched("t2")] == [second]
+    ledger.remove(first)
+    ledger.remove(first)
+    assert [entry.run_id for entry in ledger.unfetched()] == [second]
+
+
+def test_a_damaged_entry_still_counts(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    run_id = new_run_id("a")
+    ledger.add(run_id, kind="p2", runs=tmp_path)
+    next(tmp_path.glob("*.json")).write_bytes(b"\xff\x00{")
+    assert [entry.run_id for entry in ledger.unfetched()] == [run_id]
+
+
+def test_an_empty_ledger_is_no_error(tmp_path: Path) -> None:
+    assert Ledger(tmp_path / "nowhere").unfetched() == []
