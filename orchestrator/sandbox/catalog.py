@@ -66,12 +66,8 @@ def settle(folder: Path) -> None:
     }
     images.write_text(json.dumps([{**common, **image} for image in IMAGES]))
     os.environ["MOTO_AMIS_PATH"] = str(images)
-    for check in (
-        "MOTO_ENABLE_AMI_VALIDATION",
-        "MOTO_ENABLE_KEYPAIR_VALIDATION",
-        "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION",
-    ):
-        os.environ[check] = "true"
+    for checked in ("ENABLE_AMI", "ENABLE_KEYPAIR", "EC2_ENABLE_INSTANCE_TYPE"):
+        os.environ[f"MOTO_{checked}_VALIDATION"] = "true"
 
 
 def stock() -> None:
@@ -79,8 +75,12 @@ def stock() -> None:
     _add_types()
     _add_parameters()
     from moto.ec2.models import elastic_ip_addresses
+    from moto.ec2.utils import filter_dict_attribute_mapping
 
-    elastic_ip_addresses.random_ip = free_address
+    # Its own takes any of 127/8, 127.0.0.1 and one that is already in use among them.
+    vars(elastic_ip_addresses)["random_ip"] = free_address
+    # Without it DescribeInstances with this filter is an internal error.
+    filter_dict_attribute_mapping["client-token"] = "client_token"
 
 
 def free_address() -> str:
@@ -127,13 +127,12 @@ def _add_types() -> None:
 
 
 def _add_parameters() -> None:
-    from moto.ssm.models import Parameter, ssm_backends
+    from moto.ssm import models
 
-    store = ssm_backends[ACCOUNT][REGION]._parameters
+    parameter: Any = models.Parameter
+
+    store = models.ssm_backends[ACCOUNT][REGION]._parameters
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     for name, value in PARAMETERS.items():
-        store[name] = [
-            Parameter(
-                ACCOUNT, name, value, "String", None, None, None, last_modified_date=now, version=1, data_type="text"
-            )
-        ]
+        about = {"description": None, "allowed_pattern": None, "keyid": None, "version": 1, "data_type": "text"}
+        store[name] = [parameter(ACCOUNT, name, value, "String", last_modified_date=now, **about)]

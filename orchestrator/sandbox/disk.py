@@ -89,7 +89,8 @@ class Disk:
 
     def _write_host_key(self, config: dict[str, Any]) -> None:
         keys = config.get("ssh_keys")
-        private = keys.get("ed25519_private") if isinstance(keys, dict) else None
+        keys = keys if isinstance(keys, dict) else {}
+        private, told = keys.get("ed25519_private"), keys.get("ed25519_public")
         public = self.host_key.with_suffix(".pub")
         if not isinstance(private, str):
             make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(self.host_key)]
@@ -97,12 +98,12 @@ class Disk:
             return
         self.host_key.touch(mode=0o600)
         self.host_key.write_text(private.rstrip("\n") + "\n")
-        if isinstance(keys.get("ed25519_public"), str):
-            public.write_text(keys["ed25519_public"].strip() + "\n")
+        if isinstance(told, str):
+            public.write_text(told.strip() + "\n")
 
 
 def cloud_config(user_data: bytes) -> dict[str, Any]:
-    """The `#cloud-config` in user data, gzip or not; empty when there is none or it is not one, as on a real machine."""
+    """The `#cloud-config` in user data, gzip or not; empty when there is none or when it is not one."""
     try:
         text = (gzip.decompress(user_data) if user_data[:2] == b"\x1f\x8b" else user_data).decode()
         document = yaml.safe_load(text) if text.startswith("#cloud-config") else None

@@ -120,6 +120,9 @@ class Gateway:
         for instance in list(self.instances.all()):
             if instance.id not in before:
                 self.instances.set_state(instance, "pending")
+                if not any(name.endswith(("NetworkInterfaceId", "DeleteOnTermination")) for name in params):
+                    for interface in instance.nics.values():
+                        interface.delete_on_termination = True
                 spot = params.get("InstanceMarketOptions.MarketType") == "spot"
                 if spot and params.get("InstanceMarketOptions.SpotOptions.SpotInstanceType") != "persistent":
                     self._one_time_spot.add(instance.id)
@@ -174,7 +177,7 @@ class Gateway:
                 _keep_tags(backend.tags, kind, set(living))
             _keep_tags(backend.tags, "igw-", set(backend.internet_gateways))
             _keep_tags(backend.tags, "key-", {pair.id for pair in backend.key_pairs.values()})
-            _keep_tags(backend.tags, "eipalloc-", {one.allocation_id for one in backend.addresses})
+            _keep_tags(backend.tags, "eipalloc-", {str(one.allocation_id) for one in backend.addresses})
             _keep_tags(backend.tags, "sg-", {one for groups in backend.groups.values() for one in groups})
             _keep_tags(backend.tags, "subnet-", {one for zone in backend.subnets.values() for one in zone})
 

@@ -46,6 +46,9 @@ class Instances:
         instance._state.name, instance._state.code = name, CODES[name]
         if name in NEXT:
             self._due[instance.id] = time.monotonic() + self.delay
+        if name == "shutting-down":
+            for address in _addresses(instance):
+                instance.ec2_backend.disassociate_address(address=address.public_ip)
         if name in ("stopping", "shutting-down"):
             self._begin_to_end(instance.id)
         if name == "pending":
@@ -97,7 +100,7 @@ class Instances:
             return
         if not machine.running:
             machine.boot()
-        machine.listen(_elastic_address(instance))
+        machine.listen(next((str(address.public_ip) for address in _addresses(instance)), None))
 
     def _new_machine(self, instance: Any) -> Machine:
         disk = Disk(self.folder / "instances" / instance.id)
@@ -118,8 +121,6 @@ class Instances:
         instance.state_reason.message = "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
 
 
-def _elastic_address(instance: Any) -> str | None:
-    for address in instance.ec2_backend.addresses:
-        if address.instance is not None and address.instance.id == instance.id:
-            return str(address.public_ip)
-    return None
+def _addresses(instance: Any) -> list[Any]:
+    """The elastic addresses associated with it."""
+    return [one for one in instance.ec2_backend.addresses if one.instance and one.instance.id == instance.id]

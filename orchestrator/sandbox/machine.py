@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -96,15 +97,13 @@ class Machine:
 
 
 def end_of(root: Path) -> None:
-    """End every process that was started inside `root` and remove its short-lived folder: the net below the supervisor."""
+    """End every process that was started inside `root` and remove its short-lived folder, when no supervisor did."""
     marker = b"GPU_ROOT=" + os.fsencode(root)
     processes.end_all(lambda: processes.marked(marker), grace=GRACE)
-    remove_temporary(root)
+    _remove_temporary(root)
 
 
-def remove_temporary(root: Path) -> None:
-    import shutil
-
+def _remove_temporary(root: Path) -> None:
     note = root / "run/temporary"
     if note.exists():
         folder = Path(note.read_text())

@@ -93,7 +93,7 @@ def _send(pids: Collection[int], number: signal.Signals) -> None:
 
 
 def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names, often
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -134,8 +134,9 @@ def _start(folder: Path) -> Region:
 def _end(folder: Path) -> None:
     deadline = time.monotonic() + DOWN_LIMIT
     asked = False
-    while _alive(folder):
-        region = _read(folder)
+    region = None
+    while _alive(folder) or (region and _runs(region.pid)):
+        region = _read(folder) or region
         if region and not asked:
             asked = True
             _signal(region.pid, signal.SIGTERM)
@@ -144,10 +145,24 @@ def _end(folder: Path) -> None:
         time.sleep(0.05)
 
 
+def _runs(pid: int) -> bool:
+    """Also true of one that has let go of its lock and is on its last instructions."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    return _is_server(pid)
+
+
+def _is_server(pid: int) -> bool:
+    try:
+        return b"sandbox.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def _signal(pid: int, number: signal.Signals) -> None:
     # The lock says that the region lives, the command line that this pid is it.
-    with contextlib.suppress(OSError):
-        if b"sandbox.server" in Path(f"/proc/{pid}/cmdline").read_bytes():
+    if _is_server(pid):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
 

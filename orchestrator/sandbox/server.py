@@ -1,4 +1,4 @@
-"""The region's process: `python -m orchestrator.sandbox.server FOLDER`. The kernel lock on `FOLDER/lock` is its life."""
+"""The region's process: `python -m orchestrator.sandbox.server FOLDER`. While it lives it holds `FOLDER/lock`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from . import catalog, processes
+from . import catalog
 
 TICK = 0.1
 """Seconds between two looks at the instances."""
@@ -25,7 +25,6 @@ def main(folder: Path) -> int:
     lock = _lock(folder)
     if lock is None:
         return 0
-    processes.become_subreaper()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -46,10 +45,14 @@ def _serve(folder: Path, state: Path, ended: threading.Event) -> None:
     from .gateway import Gateway
     from .instances import Instances
 
+    class Handler(MotoRequestHandler):
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            """Say nothing: a client that waits asks several times a second."""
+
     catalog.stock()
     instances = Instances(folder, delay=float(os.environ.get("GPU_SANDBOX_DELAY") or 0.4))
     application = Gateway(DomainDispatcherApplication(create_backend_app), instances)
-    listener = make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)
+    listener = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
     threading.Thread(target=listener.serve_forever, daemon=True).start()
     _announce(state, listener.server_port)
     try:

@@ -22,6 +22,7 @@ unset SSH_ORIGINAL_COMMAND MAIL BASH_ENV ENV OLDPWD
 export HOME={home} USER={user} LOGNAME={user} SHELL={shell} GPU_ROOT={root}
 export PATH={path} TMUX_TMPDIR={temporary} TMPDIR={temporary} LANG="${{LANG:-C.UTF-8}}"
 cd "$HOME" || exit 1
+unset OLDPWD
 case $asked$command in
   "") exec {shell} -l ;;
   yesinternal-sftp*|yes*/sftp-server*) exec {sftp} -d "$HOME" ;;

@@ -29,7 +29,7 @@ what=poweroff
 when=+1
 for word; do
   case $word in
-    -c) kill "$(cat "$GPU_ROOT/run/shutdown.pid" 2>/dev/null)" 2>/dev/null; rm -f "$GPU_ROOT/run/shutdown.pid"; exit 0 ;;
+    -c) kill "$(cat "$GPU_ROOT/run/shutdown.pid")" 2>/dev/null; rm -f "$GPU_ROOT/run/shutdown.pid"; exit 0 ;;
     -r|--reboot) what=reboot ;;
     now|+[0-9]*) when=$word ;;
   esac
