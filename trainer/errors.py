@@ -1,0 +1,20 @@
+"""What a user of the trainer can meet: one sentence each, saying what failed, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class TrainerError(Exception):
+    """An expected failure. `str(error)` is the whole message; the process ends with `exit_code`."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}. {remedy}.")
+
+
+class UsageError(TrainerError):
+    """Something was asked for that cannot be: a model that does not exist, an option out of range."""
+
+    exit_code = 2

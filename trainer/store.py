@@ -1,0 +1,74 @@
+"""The cache of features: files that never change, each named by the SHA-256 of its own bytes.
+
+A file whose bytes do not give its name is damaged; it is removed and its features are computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy
+import safetensors.numpy
+
+from . import checkpoint
+
+Row = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
+_SHARD = 4096
+
+
+class Store:
+    """Feature rows of `width` floats by the SHA-256 of an image's bytes, for one way of computing them (`recipe`)."""
+
+    def __init__(self, cache: Path, recipe: dict[str, Any], width: int) -> None:
+        key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+        self.folder = cache / "features" / key[:32]
+        self.damaged = 0
+        self._width = width
+        self._rows: dict[bytes, Row] = {}
+        self._fresh: list[bytes] = []
+        for path in sorted(self.folder.glob("*.safetensors")):
+            self._read(path)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, digest: bytes) -> Row | None:
+        return self._rows.get(digest)
+
+    def put(self, digest: bytes, row: Row) -> None:
+        if digest not in self._rows:
+            self._rows[digest] = row
+            self._fresh.append(digest)
+            if len(self._fresh) >= _SHARD:
+                self.save()
+
+    def save(self) -> None:
+        """Write what is new as one more file; a full disk costs the cache only, and never the run."""
+        if not self._fresh:
+            return
+        keys = numpy.frombuffer(b"".join(self._fresh), dtype=numpy.uint8).reshape(-1, 32)
+        rows = numpy.stack([self._rows[digest] for digest in self._fresh])
+        content = safetensors.numpy.save({"keys": keys.copy(), "rows": rows})
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            name = f"{hashlib.sha256(content).hexdigest()}.safetensors"
+            checkpoint.write_bytes(self.folder / name, content)
+        except OSError:
+            return
+        self._fresh.clear()
+
+    def _read(self, path: Path) -> None:
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return
+        if hashlib.sha256(content).hexdigest() != path.stem:
+            self.damaged += 1
+            path.unlink(missing_ok=True)
+            return
+        tensors = safetensors.numpy.load(content)
+        if tensors["rows"].shape[1] == self._width:
+            self._rows.update(zip((key.tobytes() for key in tensors["keys"]), tensors["rows"], strict=True))
