@@ -290,9 +290,14 @@ def start(run_id: str) -> dict[str, Any]:
     if begun.returncode and "duplicate session" not in message:
         return {**state_of(run), "state": "lost", "last": f"tmux: {message}"}
     until = time.monotonic() + START_SECONDS
-    while phase_of(run)[0] in ("starting", "lost") and time.monotonic() < until:
+    while not has_begun(run) and time.monotonic() < until:
         time.sleep(0.05)
     return state_of(run)
+
+
+def has_begun(run: Path) -> bool:
+    """Its trainer is there, or it has ended already: a held lock alone may still turn out to be refused."""
+    return exit_code_of(run) is not None or "trainer" in read_facts(run / run_folder.LOCK)
 
 
 def jobs() -> list[dict[str, Any]]:
