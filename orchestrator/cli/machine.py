@@ -64,10 +64,10 @@ def register(gpu: Group) -> None:
 
 def _register_get(gpu: Group) -> None:
     @command(gpu, "get")
-    @click.argument("kind", metavar="KIND")
-    def get(given: Given, kind: str) -> None:
+    @click.argument("wanted", metavar="KIND")
+    def get(given: Given, wanted: str) -> None:
         """The instance id of a kind's machine; commands act on it from now on."""
-        _print_id(given, kind)
+        _print_id(given, wanted)
 
     @command(gpu, "get-p2")
     def get_p2(given: Given) -> None:

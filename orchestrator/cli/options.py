@@ -55,16 +55,20 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
         setattr(given, parameter.name, value)
 
 
-def everywhere() -> list[click.Parameter]:
-    """Fresh copies of the common options, hidden from no help."""
+def everywhere(*, environment: bool = False) -> list[click.Parameter]:
+    """Fresh copies of the common options. `gpu` alone reads the environment, so that any flag stands over it."""
     common: dict[str, Any] = {"expose_value": False, "callback": _keep, "default": None}
+
+    def variable(name: str) -> str | None:
+        return name if environment else None
+
     return [
-        click.Option(["--profile"], envvar="GPU_PROFILE", help="The section of the configuration to act on.", **common),
-        click.Option(["-k", "--kind"], envvar="GPU_KIND", help="The kind of machine: p2, t2, ...", **common),
+        click.Option(["--profile"], envvar=variable("GPU_PROFILE"), help="The section of the configuration to act on.", **common),
+        click.Option(["-k", "--kind"], envvar=variable("GPU_KIND"), help="The kind of machine: p2, t2, ...", **common),
         click.Option(
             ["--config"],
             type=click.Path(path_type=Path, dir_okay=False),
-            envvar="GPU_CONFIG",
+            envvar=variable("GPU_CONFIG"),
             help="The configuration file.",
             **common,
         ),
@@ -91,7 +95,7 @@ class Group(click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params += everywhere()
+        self.params += everywhere(environment=bool(self.sections))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         listed = {name for _, names in self.sections for name in names}

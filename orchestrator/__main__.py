@@ -1,0 +1,5 @@
+"""`python -m orchestrator`: the same as `gpu`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,146 @@
+"""The command line's manners, through Click's own runner; nothing here starts a machine."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from orchestrator.cli.machine import credentials_at_hand
+from orchestrator.cli.main import gpu, main
+from orchestrator.cli.terminal import PlainProgress, Terminal, printable
+from orchestrator.errors import Declined, nearest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def commands(group: click.Group, prefix: str = "gpu") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix} {name}")
+        else:
+            yield f"{prefix} {name}", command
+
+
+ALL = dict(commands(gpu))
+
+
+def test_daily_life_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert re.findall(r"^  (start|train|ssh|status|stop) ", out, re.M) == ["start", "train", "ssh", "status", "stop"]
+    assert out.index("Daily life") < out.index("Runs:") < out.index("Rehearsal")
+    assert "Other commands" not in out
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, *name.split()[1:], "--help")
+    assert code == 0
+    assert ALL[name].help
+    for option in ("--profile", "--kind", "--config", "--json", "--verbose", "--yes"):
+        assert option in out
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_readme_names_every_command(name: str) -> None:
+    assert re.search(rf"\b{re.escape(name.split()[-1])}\b", README.read_text())
+
+
+@pytest.mark.parametrize("words", [("--profile", "nobody", "ip"), ("ip", "--profile", "nobody")])
+def test_common_options_stand_before_and_after(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert "there is no profile nobody" in err
+    assert err.count("\n") == 1
+
+
+def test_the_word_after_the_command_wins(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no profile second" in run(capsys, "--profile", "first", "ip", "--profile", "second")[2]
+
+
+def test_flag_then_environment_then_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("default: aws")
+    monkeypatch.setenv("GPU_PROFILE", "fromenv")
+    assert "no profile fromenv" in run(capsys, "--config", str(file), "ip")[2]
+    assert "no profile flag" in run(capsys, "--config", str(file), "--profile", "flag", "ip")[2]
+
+
+@pytest.mark.parametrize(
+    "words", [("strat",), ("start", "--kidn", "p2"), ("train",), ("data", "prepare", "x"), ("get",)]
+)
+def test_wrong_usage_is_two_and_no_traceback(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+
+
+def test_help_needs_neither_boto3_nor_torch_nor_moto() -> None:
+    script = (
+        "import sys; from orchestrator.cli.main import gpu;"
+        "print([m for m in ('boto3', 'botocore', 'torch', 'moto') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_asking_where_nobody_can_answer_is_a_refusal() -> None:
+    with pytest.raises(Declined, match="-y"):
+        Terminal().confirm("Go ahead?")
+    assert Terminal(agree=True).confirm("Go ahead?")
+
+
+def test_on_a_terminal_the_profile_is_named() -> None:
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "wb") as terminal:
+        argv = [sys.executable, "-m", "orchestrator", "data", "ls"]
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=terminal, check=True)
+    said = os.read(master, 4096)
+    os.close(master)
+    assert b"profile sandbox" in said
+    assert b"no data set" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_PROFILE"])
+def test_credentials_are_noticed_in_the_environment(name: str, tmp_path: Path) -> None:
+    assert credentials_at_hand({"HOME": str(tmp_path), name: "x"})
+    assert not credentials_at_hand({"HOME": str(tmp_path)})
+
+
+def test_credentials_are_noticed_in_their_file(tmp_path: Path) -> None:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").touch()
+    assert credentials_at_hand({"HOME": str(tmp_path)})
+
+
+def test_names_cannot_drive_the_terminal() -> None:
+    assert printable("a\x1b[31mb\rc\nd") == "a\\x1b[31mb\\rc\nd"
+
+
+def test_plain_progress_says_the_end_once(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = PlainProgress("sending", "B", 2e6)
+    for done in (1, 1e6, 2e6, 2e6):
+        bar.update(done)
+    assert capsys.readouterr().err == "sending: 2.0 MB of 2.0 MB\n"
+
+
+def test_nearest_names() -> None:
+    assert nearest("dogcats", ["dogscats", "flowers"]) == "Did you mean dogscats?"
+    assert nearest("zzz", ["dogscats"]) == ""
