@@ -193,9 +193,9 @@ def _admit_tar(guard: _Guard, archive: tarfile.TarFile, member: tarfile.TarInfo)
 
 def _decompressed(archive: Path, magic: bytes) -> IO[bytes]:
     openers: dict[bytes, Callable[[Path], IO[bytes]]] = {
-        b"\x1f\x8b": lambda path: gzip.open(path, "rb"),
-        b"BZh": lambda path: bz2.open(path, "rb"),
-        b"\xfd7zXZ": lambda path: lzma.open(path, "rb"),
+        b"\x1f\x8b": lambda path: gzip.open(path, "rb"),  # noqa: SIM115
+        b"BZh": lambda path: bz2.open(path, "rb"),  # noqa: SIM115
+        b"\xfd7zXZ": lambda path: lzma.open(path, "rb"),  # noqa: SIM115
     }
     for start, opener in openers.items():
         if magic.startswith(start):

@@ -142,7 +142,7 @@ def _places(images: Sequence[_Image], folders: Sequence[tuple[Path, tuple[str, .
     places: dict[_Place, _Image] = {}
     classes: set[str] = set()
     prefixes = {
-        source: os.path.commonprefix([image.parts[:-1] for image in images if image.source == source])
+        source: os.path.commonprefix([image.parts[:-1] for image in images if image.source == source])  # noqa: RUF071 (tuples)
         for source in {image.source for image in images}
     }
     for image in images:
@@ -203,8 +203,8 @@ def _put(part: Path, places: dict[_Place, _Image], bad: dict[Path, str], reporte
 
 def _divide(part: Path, shares: Shares, seed: int) -> None:
     given = (part / VALID).is_dir()
-    for label in sorted(os.listdir(part / TRAIN)):
-        names = os.listdir(part / TRAIN / label)
+    for label in _listed(part / TRAIN):
+        names = _listed(part / TRAIN / label)
         if not given:
             if len(names) < 2:
                 raise GpuError(f"the class {label!r} has only one image", "One to train on and one to check takes two")
@@ -220,5 +220,9 @@ def sample(part: Path, shares: Shares, seed: int) -> None:
         for folder in sorted((part / half).iterdir()):
             target = part / SAMPLE / half / folder.name
             target.mkdir(parents=True)
-            for name in sampled(os.listdir(folder), most, seed, folder.name):
+            for name in sampled(_listed(folder), most, seed, folder.name):
                 shutil.copyfile(folder / name, target / name)
+
+
+def _listed(folder: Path) -> list[str]:
+    return sorted(child.name for child in folder.iterdir())
