@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from ..errors import GpuError
 
@@ -193,7 +193,7 @@ def _admit_tar(guard: _Guard, archive: tarfile.TarFile, member: tarfile.TarInfo)
 
 def _decompressed(archive: Path, magic: bytes) -> IO[bytes]:
     openers: dict[bytes, Callable[[Path], IO[bytes]]] = {
-        b"\x1f\x8b": lambda path: gzip.open(path, "rb"),  # noqa: SIM115
+        b"\x1f\x8b": lambda path: cast(IO[bytes], gzip.open(path, "rb")),  # noqa: SIM115
         b"BZh": lambda path: bz2.open(path, "rb"),  # noqa: SIM115
         b"\xfd7zXZ": lambda path: lzma.open(path, "rb"),  # noqa: SIM115
     }
