@@ -1,4 +1,4 @@
-"""What is remembered of a profile between two commands: a cache. It may be deleted at any time; the cloud is the truth."""
+"""What is remembered of a profile between two commands: a cache, which may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StateFile:
             self._write(replace(self._read(), selected_kind=kind))
 
     def token(self, purpose: str, *, digest: str, new: Callable[[], str]) -> str:
-        """The token of this very request; a `new` one, written down before it is returned, for a request that differs."""
+        """The token of this very request; a `new` one, written down first, for a request that differs."""
         with self._alone():
             content = self._read()
             known = content.tokens.get(purpose)

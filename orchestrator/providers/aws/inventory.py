@@ -1,0 +1,140 @@
+"""What exists: everything that carries the profile's and the owner's tags, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ...errors import GpuError
+
+ALIVE = frozenset({"pending", "running", "stopping", "stopped"})
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Whose things they are. `kind` is for what only one kind of machine has."""
+
+    profile: str
+    owner: str
+    version: str
+
+    def pairs(self, kind: str | None = None) -> dict[str, str]:
+        name = f"gpu-{self.profile}" + (f"-{kind}" if kind else "")
+        tags = {"Name": name, "gpu:profile": self.profile, "gpu:owner": self.owner, "gpu:version": self.version}
+        return {**tags, "gpu:kind": kind} if kind else tags
+
+
+@dataclass(frozen=True)
+class Vpc:
+    id: str
+    dns: bool = True
+    """Host names are switched on."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    id: str
+    vpc: str | None = None
+
+
+@dataclass(frozen=True)
+class Subnet:
+    id: str
+    vpc: str
+    zone: str
+
+
+@dataclass(frozen=True)
+class Table:
+    id: str
+    vpc: str
+    gateway: str | None = None
+    """Where 0.0.0.0/0 goes."""
+    links: tuple[tuple[str, str], ...] = ()
+    """(association, subnet)"""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who may come in by SSH. Only those that gpu itself has written are listed."""
+
+    id: str
+    port: int
+    cidr: str
+
+
+@dataclass(frozen=True)
+class Group:
+    id: str
+    vpc: str
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Machine:
+    id: str
+    kind: str
+    phase: str
+    type: str
+    subnet: str | None = None
+    key_name: str | None = None
+    launched: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ElasticIp:
+    id: str
+    ip: str
+    kind: str
+    association: str | None = None
+    machine: str | None = None
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All of it, surplus included: what was made twice when a reply was lost is at least removed with the rest."""
+
+    vpcs: tuple[Vpc, ...] = ()
+    gateways: tuple[Gateway, ...] = ()
+    subnets: tuple[Subnet, ...] = ()
+    tables: tuple[Table, ...] = ()
+    groups: tuple[Group, ...] = ()
+    keys: tuple[str, ...] = ()
+    machines: tuple[Machine, ...] = ()
+    addresses: tuple[ElasticIp, ...] = ()
+
+    def machine(self, kind: str) -> Machine | None:
+        """The kind's one machine that is not on its way out; refuses to choose between several."""
+        alive = [m for m in self.machines if m.kind == kind and m.phase in ALIVE]
+        if len(alive) > 1:
+            names = ", ".join(f"{m.id} ({m.phase})" for m in alive)
+            raise GpuError(f"there are several {kind} machines: {names}", "Terminate all but one in the EC2 console")
+        return alive[0] if alive else None
+
+    def address(self, kind: str) -> ElasticIp | None:
+        """The kind's address; of several the one that is in use."""
+        mine = sorted((a for a in self.addresses if a.kind == kind), key=lambda a: (a.machine is None, a.id))
+        return mine[0] if mine else None
+
+    def vpc(self) -> Vpc | None:
+        """Of several the one that has the subnet: what has been begun is gone on with."""
+        used = {s.vpc for s in self.subnets}
+        ordered = sorted(self.vpcs, key=lambda v: (v.id not in used, v.id))
+        return ordered[0] if ordered else None
+
+    def subnet(self, vpc: str) -> Subnet | None:
+        used = {m.subnet for m in self.machines if m.phase in ALIVE}
+        inside = [s for s in self.subnets if s.vpc == vpc]
+        return min(inside, key=lambda s: (s.id not in used, s.id), default=None)
+
+    def gateway(self, vpc: str) -> Gateway | None:
+        """The one that is attached to the network, otherwise one that is attached to none."""
+        fit = [g for g in self.gateways if g.vpc in (vpc, None)]
+        return min(fit, key=lambda g: (g.vpc is None, g.id), default=None)
+
+    def table(self, vpc: str) -> Table | None:
+        inside = [t for t in self.tables if t.vpc == vpc]
+        return min(inside, key=lambda t: (not t.links, t.id), default=None)
+
+    def group(self, vpc: str) -> Group | None:
+        return min((g for g in self.groups if g.vpc == vpc), key=lambda g: g.id, default=None)

@@ -1,0 +1,152 @@
+"""The connection to AWS, and what its refusals mean in words. The only place that knows botocore's exceptions."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import boto3
+from botocore import exceptions as boto
+from botocore.config import Config
+
+from ...errors import GpuError
+from ...settings import Profile
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_sts import STSClient
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class AwsError(GpuError):
+    """AWS refused; `code` is its own word for it."""
+
+    def __init__(self, what: str, remedy: str = "", code: str = "") -> None:
+        super().__init__(what, remedy)
+        self.code = code
+
+
+class Gone(AwsError):
+    """What was named is not there: deleted, or so new that not all of EC2 has heard of it."""
+
+
+class InUse(AwsError):
+    """Something else still depends on it."""
+
+
+class NoCapacity(AwsError):
+    """The zone has no machine of the type free at the moment."""
+
+
+class Session:
+    """One profile's clients. In the sandbox the credentials are fixed: the developer's own are never looked at."""
+
+    def __init__(self, profile: Profile, endpoint_url: str | None) -> None:
+        self.region = profile.region
+        made_up = {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox"} if profile.emulated else {}
+        self._options: dict[str, Any] = {"endpoint_url": endpoint_url, "config": _config(endpoint_url)}
+        # Inside the sandbox the `AWS_PROFILE` of the environment must not be looked up either.
+        if profile.emulated:
+            self._boto = boto3.Session(region_name=profile.region, **made_up)  # type: ignore[arg-type]
+            return
+        try:
+            self._boto = boto3.Session(profile_name=profile.aws_profile, region_name=profile.region)
+        except boto.BotoCoreError as error:
+            raise _broken_off(error) from error
+
+    @functools.cached_property
+    def ec2(self) -> EC2Client:
+        return self._boto.client("ec2", **self._options)
+
+    @functools.cached_property
+    def sts(self) -> STSClient:
+        return self._boto.client("sts", **self._options)
+
+    @functools.cached_property
+    def ssm(self) -> SSMClient:
+        return self._boto.client("ssm", **self._options)
+
+
+def _config(endpoint_url: str | None) -> Config:
+    # A proxy of the environment must not stand between this computer and its own sandbox.
+    proxies: dict[str, str] | None = {} if endpoint_url else None
+    return Config(
+        retries={"mode": "standard", "total_max_attempts": 6},
+        connect_timeout=10,
+        read_timeout=60,
+        proxies=proxies,
+    )
+
+
+def in_words(verb: Callable[P, R]) -> Callable[P, R]:
+    """Whatever botocore raises leaves `verb` as a GpuError of one sentence."""
+
+    @functools.wraps(verb)
+    def spoken(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return verb(*args, **kwargs)
+        except boto.ClientError as error:
+            raise _refused(error) from error
+        except boto.BotoCoreError as error:
+            raise _broken_off(error) from error
+
+    return spoken
+
+
+_REMEDIES = {
+    "AuthFailure": "Check the access key and its secret (`aws configure`), and this computer's clock",
+    "InvalidClientTokenId": "Check the access key (`aws configure`)",
+    "SignatureDoesNotMatch": "Check the secret access key (`aws configure`)",
+    "ExpiredToken": "Sign in again, for instance with: aws sso login",
+    "ExpiredTokenException": "Sign in again, for instance with: aws sso login",
+    "RequestExpired": "Set this computer's clock, or sign in again",
+    "OptInRequired": "Finish the registration of the AWS account, and enable the region",
+    "VcpuLimitExceeded": "Ask for a higher quota in the Service Quotas console: EC2, running on-demand instances",
+    "InstanceLimitExceeded": "Ask for a higher quota in the Service Quotas console: EC2, running on-demand instances",
+    "VpcLimitExceeded": "Delete a VPC that is not used, or ask for a higher quota",
+    "AddressLimitExceeded": "Release an elastic IP that is not used, or ask for a higher quota",
+    "InvalidAMIID.NotFound": "Check `image` in the profile, and that it is of the profile's region",
+    "InvalidAMIID.Malformed": "Check `image` in the profile: it is the name of an AMI, ami-...",
+    "RequestLimitExceeded": "AWS asks for patience; try again in a minute",
+    "Throttling": "AWS asks for patience; try again in a minute",
+}
+_DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
+_FULL = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity", "Unsupported"})
+
+
+def _refused(error: boto.ClientError) -> AwsError:
+    action = error.operation_name
+    code = str(error.response.get("Error", {}).get("Code", "Unknown"))
+    said = (
+        str(error.response.get("Error", {}).get("Message", "")).split(" Encoded authorization")[0].strip().rstrip(".")
+    )
+    what = f"AWS refused {action}: {code}: {said[:300]}"
+    if code in _DENIED:
+        remedy = f"Ask the account's administrator for the permission ec2:{action}"
+        return AwsError(f"these credentials may not {action}", remedy, code)
+    if code in _FULL:
+        remedy = "Try again later, or name another type with: gpu start --type TYPE"
+        return NoCapacity(f"AWS has no such machine free in any zone that was tried: {said[:300]}", remedy, code)
+    if code in ("DependencyViolation", "InvalidIPAddress.InUse"):
+        return InUse(what, "Delete what else was put into it, then try again", code)
+    if re.fullmatch(r"(Invalid.*NotFound|.*NotFoundException|ParameterNotFound|Gateway.NotAttached)", code):
+        return Gone(what, _REMEDIES.get(code, "Try again; gpu looks anew each time"), code)
+    return AwsError(what, _REMEDIES.get(code, "Run the same command again; it goes on where it stopped"), code)
+
+
+def _broken_off(error: boto.BotoCoreError) -> AwsError:
+    if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
+        remedy = "Run `aws configure`, or rehearse free of charge with: gpu --profile sandbox start"
+        return AwsError("there are no AWS credentials on this computer", remedy, "NoCredentials")
+    if isinstance(error, boto.ProfileNotFound):
+        return AwsError(f"{error}".rstrip("."), "Check `aws_profile` in the profile, or run `aws configure`")
+    if isinstance(error, (boto.TokenRetrievalError, boto.SSOError)):
+        return AwsError("the sign-in to AWS has expired", "Sign in again, for instance with: aws sso login")
+    if isinstance(error, boto.HTTPClientError):
+        return AwsError(f"AWS cannot be reached: {error}".rstrip("."), "Check the network, then run it again")
+    return AwsError(f"AWS: {error}".rstrip("."), "Check ~/.aws/config and the profile's settings")
