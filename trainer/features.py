@@ -70,7 +70,8 @@ class Extractor:
                 waiting.append((index, read))
             if len(waiting) == self._batch:
                 self._finish(waiting, table, store)
-            pace.tell(index + 1 - len(waiting))
+            if index + 1 < len(paths):
+                pace.tell(index + 1 - len(waiting))
         self._finish(waiting, table, store)
         pace.tell(len(paths))
         return table

@@ -55,7 +55,7 @@ def preprocessing(name: str) -> Preprocessing:
 
 
 def load(network: Network, published: Mapping[str, Tensor]) -> None:
-    """Put the frozen part's weights in place; whatever head the file has is left out. TrainerError if they do not fit."""
+    """Put the frozen part's weights in place; the head of the file is left out. TrainerError if they do not fit."""
     state = _ours(network, published)
     # The version numbers of the layers, which a plain file of tensors has not.
     state._metadata = getattr(published, "_metadata", None) or network.whole.state_dict()._metadata  # type: ignore

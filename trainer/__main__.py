@@ -1,0 +1,122 @@
+"""`python -m trainer --data DIR --out DIR`: one training, with its files in `--out`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from . import data, names, run_folder
+from .errors import TrainerError, UsageError
+
+
+class Terminated(BaseException):
+    """SIGTERM: unwinds like Ctrl-C, so that temporary files go and the feature cache is kept."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0 done, 1 an expected failure, 2 wrong usage, 130 interrupted, 143 terminated."""
+    asked = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        _train(asked)
+    except TrainerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: the run failed: {error.strerror or error}{where}. Mend it and run again.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return 143
+    return 0
+
+
+def _train(asked: argparse.Namespace) -> None:
+    _check(asked)
+    found = data.walk(asked.data.absolute(), sample=asked.sample)
+    # Only now: torch takes seconds, and what is wrong so far should be said at once.
+    from . import job, weights
+
+    options = job.Options(
+        out=asked.out,
+        cache=asked.cache or _cache(),
+        model=asked.model,
+        wanted=weights.Wanted(asked.weights, asked.weights_url, asked.weights_sha256, asked.weights_mirror),
+        epochs=asked.epochs,
+        batch=asked.batch_size,
+        seed=asked.seed,
+        device=asked.device,
+    )
+    result = job.Job(options, found, _say).run()
+    for name in (run_folder.WEIGHTS, run_folder.SUBMISSION, run_folder.REPORT):
+        if (asked.out / name).exists():
+            _say(f"{name:<18} {asked.out / name}")
+    if result["sample"]:
+        _say("this submission is of the sample alone")
+    if result["quarantined"]:
+        _say(f"{len(result['quarantined'])} photographs could not be read; result.json names them")
+    _say(f"accuracy {result['accuracy']:.4f} on {result['valid']} validation photographs")
+    _say(f"log loss {result['log_loss']:.4f} ({result['log_loss_raw']:.4f} before temperature and clipping)")
+
+
+def _check(asked: argparse.Namespace) -> None:
+    names.check(asked.model)
+    if asked.weights_url and not asked.weights_sha256:
+        raise UsageError("--weights-url was given without --weights-sha256", "Give the sum of what is there")
+    if asked.weights_sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", asked.weights_sha256):
+        raise UsageError(f"{asked.weights_sha256} is no SHA-256", "It has 64 hexadecimal digits")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="train/CLASS/*.jpg, valid/CLASS/*.jpg, test/*.jpg")
+    add("--out", type=Path, required=True, metavar="DIR", help="where the run's files go")
+    add("--model", default=names.DEFAULT, metavar="NAME", help="any torchvision classification model (%(default)s)")
+    add("--epochs", type=_positive, metavar="N", help="N passes; without it, the head is fitted to convergence")
+    add("--sample", action="store_true", help="train and predict on sample/ alone")
+    add("--batch-size", type=_positive, default=32, metavar="N", help="photographs at once (%(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="of the order of the photographs in a pass (%(default)s)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (%(default)s)")
+    add("--cache", type=Path, metavar="DIR", help="features and downloaded weights are kept here")
+    add("--weights", type=Path, metavar="FILE", help="weights at hand, .pth or .safetensors")
+    add("--weights-url", metavar="URL", help="get the weights here; needs --weights-sha256")
+    add("--weights-sha256", metavar="HEX", help="what the file of weights must hash to")
+    add("--weights-mirror", metavar="URL", help="a folder with torchvision's files (or $GPU_WEIGHTS_MIRROR)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _cache() -> Path:
+    if home := os.environ.get("GPU_HOME"):
+        return Path(home).expanduser() / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpu"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""One training, from a data set to the files of a run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy
+import torch
+import torchvision
+
+from . import checkpoint, device, features, fit, models, report, run_folder, submission, weights
+from .data import DataSet, Photo
+from .errors import TrainerError
+from .store import Store
+
+Say = Callable[[str], None]
+_EDGES = (0.0005, 0.001, 0.002, 0.005, 0.01)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for; `epochs` None: to convergence."""
+
+    out: Path
+    cache: Path
+    model: str
+    wanted: weights.Wanted
+    epochs: int | None
+    batch: int
+    seed: int
+    device: str
+
+
+@dataclass
+class Job:
+    """A training under way. `run` does all of it; SHA256SUMS is written last and covers every other file."""
+
+    options: Options
+    data: DataSet
+    say: Say
+    quarantined: list[dict[str, str]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    _metrics: IO[str] | None = None
+
+    def run(self) -> dict[str, Any]:
+        """Train, write every file, and return what result.json holds."""
+        began = time.monotonic()
+        torch.manual_seed(self.options.seed)
+        _clear(self.options.out)
+        with (self.options.out / run_folder.METRICS).open("w", encoding="utf-8") as self._metrics:
+            result = self._train(began)
+            self._event({"event": "end", **{key: result[key] for key in ("accuracy", "log_loss", "seconds")}})
+        written = [name for name in _FILES if (self.options.out / name).exists()]
+        checkpoint.write_sums(self.options.out / run_folder.SUMS, written)
+        return result
+
+    def _train(self, began: float) -> dict[str, Any]:
+        options, data = self.options, self.data
+        processor = device.choose(options.device)
+        self._introduce(processor)
+        source = weights.obtain(options.model, options.wanted, options.cache, self.say)
+        network = models.build(options.model)
+        models.load(network, weights.load(source))
+        table = self._features(network, source, processor)
+        counts = (len(data.train), len(data.train) + len(data.valid))
+        train, valid = self._part(table, data.train, 0), self._part(table, data.valid, counts[0])
+        head = self._fit(train, valid)
+        answers = Answers.calibrated(head, valid)
+        rows = self._predict(table, answers, train, counts[1])
+        result = self._result(answers, began, processor)
+        result.update(train=len(train.labels), valid=len(valid.labels), weight_decay=head.decay)
+        self._write_model(network, head, answers, source)
+        if data.test:
+            content = submission.table(data.classes, [question.id for question in data.test], rows.tolist())
+            checkpoint.write_bytes(options.out / run_folder.SUBMISSION, content)
+        self._write_report(answers, result)
+        return result
+
+    def _introduce(self, processor: torch.device) -> None:
+        data = self.data
+        what = "the sample of " if data.sample else ""
+        self.say(
+            f"{self.options.model} on {what}{data.root.name}: {len(data.train)} to train, "
+            f"{len(data.valid)} to validate, {len(data.test)} to predict, {len(data.classes)} classes, "
+            f"on {device.words(processor)}"
+        )
+        if not data.test:
+            self.say(f"there is no {run_folder.TEST}/ in {data.root}: no submission will be written")
+        counts = {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)}
+        self._event({"event": "start", "model": self.options.model, "classes": list(data.classes), **counts})
+
+    def _features(self, network: models.Network, source: weights.Weights, processor: torch.device) -> features.Table:
+        how = models.preprocessing(self.options.model)
+        recipe = {"model": self.options.model, "weights": source.sha256, "preprocessing": how.document()}
+        recipe |= {"precision": "float32", "device": processor.type, "mirrored": True, "version": 1}
+        store = Store(self.options.cache, recipe, network.width)
+        if store.damaged:
+            self.say(f"{store.damaged} damaged files of the feature cache are computed again")
+        data = self.data
+        paths = [item.path for item in (*data.train, *data.valid, *data.test)]
+        extractor = features.Extractor(network, how, processor, self.options.batch)
+        try:
+            table = extractor.run(paths, store, self.say)
+        finally:
+            store.save()
+        for index, why in table.broken.items():
+            self._set_aside(paths[index], why, predicted=index >= len(data.train) + len(data.valid))
+        return table
+
+    def _set_aside(self, path: Path, why: str, *, predicted: bool) -> None:
+        name = str(path.relative_to(self.data.root))
+        done = "it is predicted as the share of each class" if predicted else "it is left out"
+        self.say(f"warning: {name} cannot be used ({why}): {done}")
+        self.quarantined.append({"file": name, "why": why})
+        self._event({"event": "quarantined", "file": name, "why": why})
+
+    def _part(self, table: features.Table, photos: Sequence[Photo], start: int) -> fit.Part:
+        kept = [index for index in range(len(photos)) if start + index not in table.broken]
+        labels = numpy.array([photos[index].label for index in kept], dtype=numpy.int64)
+        missing = set(range(len(self.data.classes))) - set(labels.tolist())
+        if missing:
+            folder = next(photo.path.parent for photo in photos if photo.label in missing)
+            raise TrainerError(f"none of the photographs in {folder} can be read", "Replace them")
+        return fit.Part.of(table.rows[[start + index for index in kept]], labels)
+
+    def _fit(self, train: fit.Part, valid: fit.Part) -> fit.Head:
+        classes = len(self.data.classes)
+        if self.options.epochs is None:
+            return fit.converged(train, valid, classes, self._epoch)
+        how = {"classes": classes, "epochs": self.options.epochs, "seed": self.options.seed}
+        return fit.in_epochs(train, valid, tell=self._epoch, **how)
+
+    def _epoch(self, entry: dict[str, Any]) -> None:
+        self.history.append(entry)
+        self._event({"event": "epoch", **entry})
+        title = f"Epoch {entry['epoch']}/{entry['epochs']}"
+        if "weight_decay" in entry:
+            title = f"fit {entry['epoch']}/{entry['epochs']}  weight decay {entry['weight_decay']:g}"
+        self.say(
+            f"{title}  loss {entry['loss']:.4f}  acc {entry['acc']:.4f}  "
+            f"val_loss {entry['val_loss']:.4f}  val_acc {entry['val_acc']:.4f}"
+        )
+
+    def _predict(self, table: features.Table, answers: Answers, train: fit.Part, start: int) -> fit.Array:
+        """(n, classes) for the questions in order; a broken one gets the training set's share of each class."""
+        rows = answers.of(torch.from_numpy(table.rows[start:]))
+        shares = numpy.bincount(train.labels.numpy(), minlength=len(self.data.classes)) / len(train.labels)
+        for index in table.broken:
+            if index >= start:
+                rows[index - start] = shares
+        return rows
+
+    def _result(self, answers: Answers, began: float, processor: torch.device) -> dict[str, Any]:
+        return {
+            "data": self.data.root.name,
+            "model": self.options.model,
+            "sample": self.data.sample,
+            "accuracy": answers.accuracy,
+            "log_loss": answers.log_loss,
+            "log_loss_raw": answers.log_loss_raw,
+            "temperature": answers.temperature,
+            "clip": answers.edge,
+            "epochs": self.options.epochs,
+            "test": len(self.data.test),
+            "seconds": round(time.monotonic() - began, 2),
+            "device": device.words(processor),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "submission": bool(self.data.test),
+            "quarantined": self.quarantined,
+        }
+
+    def _write_model(self, network: models.Network, head: fit.Head, answers: Answers, source: weights.Weights) -> None:
+        network.set_head(head.module())
+        path = self.options.out / run_folder.WEIGHTS
+        checkpoint.write_weights(path, network.whole.state_dict())
+        document = {
+            "architecture": network.name,
+            "classes": list(self.data.classes),
+            "preprocessing": models.preprocessing(network.name).document(),
+            "mirrored": True,
+            "temperature": answers.temperature,
+            "clip": answers.edge,
+            "sample": self.data.sample,
+            "sha256": checkpoint.digest(path),
+            "weights": {"source": source.source, "sha256": source.sha256},
+        }
+        checkpoint.write_json(self.options.out / run_folder.MODEL, document)
+
+    def _write_report(self, answers: Answers, result: dict[str, Any]) -> None:
+        out = self.options.out
+        facts = report.Facts(self.data.classes, answers.confusion, self.history, result)
+        images = report.plots(facts)
+        checkpoint.write_bytes(out / run_folder.LOSS_PLOT, images[0])
+        checkpoint.write_bytes(out / run_folder.CONFUSION_PLOT, images[1])
+        checkpoint.write_bytes(out / run_folder.REPORT, report.page(facts, images))
+        checkpoint.write_json(out / run_folder.RESULT, result)
+
+    def _event(self, event: dict[str, Any]) -> None:
+        if self._metrics is not None:
+            self._metrics.write(json.dumps(event) + "\n")
+            self._metrics.flush()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A head whose probabilities are calibrated, with its figures on the validation photographs."""
+
+    head: fit.Head
+    temperature: float
+    edge: float
+    accuracy: float
+    log_loss: float
+    log_loss_raw: float
+    confusion: list[list[int]]
+
+    @classmethod
+    def calibrated(cls, head: fit.Head, valid: fit.Part) -> Answers:
+        logits, labels = head.logits(valid.rows).numpy(), valid.labels.numpy()
+        temperature = fit.temperature(logits, labels)
+        cool = fit.softmax(logits / temperature)
+        edges = [edge / logits.shape[1] * 2 for edge in _EDGES]
+        _, edge = min((fit.doubted_loss(fit.clip(cool, edge), labels), edge) for edge in edges)
+        guesses = logits.argmax(axis=1)
+        confusion = numpy.zeros((logits.shape[1],) * 2, dtype=int)
+        numpy.add.at(confusion, (labels, guesses), 1)
+        accuracy, raw = float((guesses == labels).mean()), fit.log_loss(fit.softmax(logits), labels)
+        loss = fit.log_loss(fit.clip(cool, edge), labels)
+        return cls(head, temperature, edge, accuracy, loss, raw, confusion.tolist())
+
+    def of(self, rows: torch.Tensor) -> fit.Array:
+        """Probabilities (n, classes) of features (n, width)."""
+        if not len(rows):
+            return numpy.zeros((0, len(self.confusion)))
+        return fit.clip(fit.softmax(self.head.logits(rows).numpy() / self.temperature), self.edge)
+
+
+_FILES = (
+    run_folder.WEIGHTS, run_folder.MODEL, run_folder.SUBMISSION, run_folder.METRICS, run_folder.RESULT,
+    run_folder.REPORT, run_folder.LOSS_PLOT, run_folder.CONFUSION_PLOT,
+)  # fmt: skip
+
+
+def _clear(out: Path) -> None:
+    """Take an earlier run's files away, the sums first: a half-made run must not look like a whole one."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (run_folder.SUMS, *_FILES):
+        (out / name).unlink(missing_ok=True)
