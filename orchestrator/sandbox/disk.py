@@ -72,8 +72,8 @@ class Disk:
         (self.home / ".profile").write_text(_HOME_PROFILE)
         self._link_environment()
         self._write_host_key(cloud_config(user_data))
-        # Newlines end a key: a second line would let a second one in.
-        self.authorized_keys.write_text(public_key.strip() + "\n")
+        # One line: a second one would let a second key in.
+        self.authorized_keys.write_text(" ".join(public_key.split()) + "\n")
 
     def remove(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)

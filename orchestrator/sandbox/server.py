@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from . import catalog
+from . import callers, catalog
 
 TICK = 0.1
 """Seconds between two looks at the instances."""
@@ -40,7 +40,7 @@ def main(folder: Path) -> int:
 def _serve(folder: Path, state: Path, ended: threading.Event) -> None:
     # Here, not above: moto reads its settings when it is imported.
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-    from werkzeug.serving import make_server
+    from werkzeug.serving import ThreadedWSGIServer
 
     from .gateway import Gateway
     from .instances import Instances
@@ -49,10 +49,15 @@ def _serve(folder: Path, state: Path, ended: threading.Event) -> None:
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
             """Say nothing: a client that waits asks several times a second."""
 
+    class Listener(ThreadedWSGIServer):
+        def verify_request(self, request: object, client_address: tuple[str, int]) -> bool:
+            del request
+            return callers.is_ours(client_address[1], self.server_port)
+
     catalog.stock()
     instances = Instances(folder, delay=float(os.environ.get("GPU_SANDBOX_DELAY") or 0.4))
     application = Gateway(DomainDispatcherApplication(create_backend_app), instances)
-    listener = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
+    listener = Listener("127.0.0.1", 0, application, Handler)
     threading.Thread(target=listener.serve_forever, daemon=True).start()
     _announce(state, listener.server_port)
     try:

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import processes, sshd
+from . import processes, records, sshd
 from .disk import Disk
 
 POWERED_OFF = 3
@@ -133,6 +133,7 @@ def _ended_children() -> list[int]:
 
 def main(root: Path) -> int:
     processes.become_subreaper()
+    records.keep_out()
     # The region ends it through standard input; a signal to the whole group must not end it before its processes.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)

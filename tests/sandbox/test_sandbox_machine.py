@@ -7,6 +7,8 @@ import pwd
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from orchestrator.sandbox import region
 
 from .conftest import Cloud, Instance, make_key, processes_of, wait_until
@@ -62,6 +64,16 @@ def test_one_way_in_for_shell_command_sftp_and_rsync(cloud: Cloud, tmp_path: Pat
     subprocess.run(["rsync", "-a", "-e", remote, tmp_path / name, f"{machine.ip}:sub/"], check=True)
     assert (home / "sub" / name).read_text() == "content"
     assert _outside() == before
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or not Path("/var/log/wtmp").exists() or bool(os.system("unshare -m true 2>/dev/null")),
+    reason="only root's sshd records logins, and only a mount namespace keeps them out",
+)
+def test_a_login_is_not_in_the_system_s_records(cloud: Cloud) -> None:
+    machine = cloud.machine()
+    assert machine.ask("stat -c %t:%T /var/log/wtmp") == "1:3"
+    assert Path("/var/log/wtmp").is_file()
 
 
 def test_only_its_own_keys_are_good(cloud: Cloud, tmp_path: Path) -> None:

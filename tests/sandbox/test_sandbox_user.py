@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import Cloud
+
 UID = 4711
 CHECKOUT = Path(__file__).parents[2]
 
@@ -53,3 +55,15 @@ def test_a_machine_for_an_ordinary_user(student: Path) -> None:
     done = _as_student(student, _python(student), "-m", "pytest", *options, str(CHECKOUT / test))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert "1 passed" in done.stdout
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+def test_another_user_of_this_computer_is_not_heard(cloud: Cloud) -> None:
+    url = f"{cloud.up().endpoint_url}/checkip"
+    ask = f"import urllib.request; print(urllib.request.urlopen({url!r}).read())"
+    other = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", "/usr/bin/python3", "-c", ask]
+    if not Path("/usr/bin/python3").exists():
+        pytest.skip("no Python that another user can reach")
+    refused = subprocess.run(other, capture_output=True, text=True, cwd="/")
+    assert refused.returncode != 0 and "127.0.0.1" not in refused.stdout
+    assert subprocess.run(other[-3:], capture_output=True, text=True, cwd="/").stdout.strip() == r"b'127.0.0.1\n'"
