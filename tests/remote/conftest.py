@@ -134,7 +134,8 @@ def configure(etc: Path, home: Path, tmux_dir: Path, place: tuple[str, int]) -> 
     config.write_text(
         f"ListenAddress {place[0]}:{place[1]}\nHostKey {etc}/host_key\nAuthorizedKeysFile {etc}/authorized_keys\n"
         f"PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
-        f"MaxStartups 100\nForceCommand {login}\n"
+        # The login shell reads its start-up files from HOME: not the developer's.
+        f"SetEnv HOME={home}\nMaxStartups 100\nForceCommand {login}\n"
     )
     return config
 
