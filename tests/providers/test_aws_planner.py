@@ -1,0 +1,105 @@
+"""The planner alone: from any half-made account to one of each, and nothing to do after that."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import GpuError
+from orchestrator.providers.aws import planner, steps
+from orchestrator.providers.aws.inventory import (
+    ElasticIp,
+    Gateway,
+    Group,
+    Inventory,
+    Machine,
+    Rule,
+    Subnet,
+    Table,
+    Vpc,
+)
+
+CHOICE = planner.Choice("t2.micro", ("a", "b"), "ami-1", "/dev/sda1")
+WANTED = planner.Request("t2", port=22, cidr="192.0.2.1/32", key_name="k", disk_gb=8, choice=CHOICE)
+WHOLE = Inventory(
+    vpcs=(Vpc("v"),),
+    gateways=(Gateway("g", "v"),),
+    subnets=(Subnet("s", "v", "a"),),
+    tables=(Table("t", "v", "g", (("l", "s"),)),),
+    groups=(Group("sg", "v", (Rule("r", 22, "192.0.2.1/32"),)),),
+    keys=("k",),
+    machines=(Machine("i", "t2", "running", "t2.micro", "s", "k"),),
+    addresses=(ElasticIp("e", "192.0.2.9", "t2", "as", "i"),),
+)
+
+
+def names(have: Inventory) -> list[str]:
+    return [type(step).__name__ for step in planner.plan_start(WANTED, have)]
+
+
+def with_machine(phase: str) -> Inventory:
+    return Inventory(**{**vars(WHOLE), "machines": (Machine("i", "t2", phase, "t2.micro", "s", "k"),)})
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [
+        ("running", []),
+        ("pending", ["AwaitRunning"]),
+        ("stopped", ["StartInstance", "AwaitRunning"]),
+        ("stopping", ["AwaitStopped", "StartInstance", "AwaitRunning"]),
+        ("shutting-down", ["RunInstance", "AwaitRunning", "AssociateAddress"]),
+        ("terminated", ["RunInstance", "AwaitRunning", "AssociateAddress"]),
+    ],
+)
+def test_each_phase_has_its_way_to_running(phase: str, expected: list[str]) -> None:
+    assert names(with_machine(phase)) == expected
+
+
+def test_a_gateway_made_and_not_attached_is_attached() -> None:
+    have = Inventory(**{**vars(WHOLE), "gateways": (Gateway("g"),)})
+    assert names(have) == ["AttachGateway"]
+
+
+def test_several_machines_are_named_and_none_is_chosen() -> None:
+    twins = (WHOLE.machines[0], Machine("i2", "t2", "stopped", "t2.micro", "s", "k"))
+    with pytest.raises(GpuError, match=r"i \(running\), i2 \(stopped\)"):
+        names(Inventory(**{**vars(WHOLE), "machines": twins}))
+
+
+def test_a_zone_that_is_full_is_left_with_its_subnet() -> None:
+    elsewhere = Inventory(
+        **{**vars(WHOLE), "machines": (), "subnets": (Subnet("s", "v", "z"),), "tables": (Table("t", "v", "g"),)}
+    )
+    assert names(elsewhere)[:3] == ["DeleteSubnet", "CreateSubnet", "LinkTable"]
+    run = next(s for s in planner.plan_start(WANTED, elsewhere) if isinstance(s, steps.RunInstance))
+    assert run.zone == "a"
+
+
+@given(st.sets(st.sampled_from(sorted(vars(WHOLE)))))
+def test_from_any_subset_only_what_is_missing_is_made(missing: set[str]) -> None:
+    # Without the network nothing that lies in it can be there; without the subnet no machine.
+    if "vpcs" in missing:
+        missing |= {"subnets", "tables", "groups", "machines"}
+    if "subnets" in missing:
+        missing |= {"machines"}
+    have = Inventory(**{key: () if key in missing else value for key, value in vars(WHOLE).items()})
+    made = names(have)
+    creators = {
+        "vpcs": "CreateVpc",
+        "subnets": "CreateSubnet",
+        "tables": "CreateTable",
+        "groups": "CreateGroup",
+        "keys": "ImportKey",
+        "machines": "RunInstance",
+        "addresses": "AllocateAddress",
+    }
+    assert {part for part, step in creators.items() if step in made} == missing - {"gateways"}
+    assert len(made) == len(set(made))
+
+
+@given(st.sets(st.sampled_from(sorted(vars(WHOLE)))))
+def test_removal_names_everything_that_is_there(there: set[str]) -> None:
+    have = Inventory(**{key: value for key, value in vars(WHOLE).items() if key in there})
+    assert len(planner.plan_removal(have)) == len(there)
