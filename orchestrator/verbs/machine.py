@@ -40,7 +40,8 @@ def start(desk: Desk, wish: Wish) -> State:
     """Create what is missing, start it, and return once SSH answers."""
     provider = desk.provider(wish.kind)
     plan = provider.plan(wish)
-    agree(desk, plan, "Go ahead?")
+    if plan.spends:
+        agree(desk, plan, "Go ahead?")
     address = provider.start(plan)
     desk.reporter.line(f"waiting until SSH answers at {address.host} port {address.port}")
     with ssh.connect(address, wait=BOOT_SECONDS, say=desk.reporter.line):
@@ -48,11 +49,11 @@ def start(desk: Desk, wish: Wish) -> State:
 
 
 def agree(desk: Desk, plan: Plan, question: str) -> None:
-    """Show a plan that changes something, and ask where it spends or deletes; raises `Declined`."""
-    if not plan.steps:
+    """Show a plan and ask; raises `Declined`. The sandbox, where nothing is paid or lost, never asks."""
+    if desk.profile.emulated:
         return
     show_plan(desk, plan)
-    if plan.spends and not desk.profile.emulated and not desk.reporter.confirm(question):
+    if not desk.reporter.confirm(question):
         raise Declined("nothing was changed", "Answer y, or give -y, to go ahead")
 
 
@@ -173,13 +174,8 @@ def destroy(desk: Desk, *, abandon: bool = False) -> bool:
             "Bring them home with `gpu pull`, or give them up with `gpu destroy --abandon`",
         )
     if plan.steps:
-        agree_to_delete(desk, plan)
+        agree(desk, plan, "Delete all of this?")
         provider.remove(plan)
     desk.ledger.forget()
     return bool(plan.steps)
 
-
-def agree_to_delete(desk: Desk, plan: Plan) -> None:
-    show_plan(desk, plan)
-    if not desk.profile.emulated and not desk.reporter.confirm("Delete all of this?"):
-        raise Declined("nothing was deleted", "Answer y, or give -y, to go ahead")
