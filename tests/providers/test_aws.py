@@ -12,6 +12,7 @@ import pytest
 from orchestrator.errors import GpuError, MachineAbsent, MachineStopped, UsageError
 from orchestrator.providers import open_provider
 from orchestrator.providers.aws import keys
+from orchestrator.providers.aws.session import NoCapacity
 from orchestrator.providers.base import Removable, Wish
 from orchestrator.settings import Profile
 from orchestrator.state import StateFile
@@ -177,6 +178,25 @@ def test_a_key_from_another_computer_is_refused(cloud: Cloud) -> None:
     address.key_file.unlink()
     with pytest.raises(GpuError, match="another key"):
         cloud.start()
+
+
+def test_a_full_zone_is_left_for_the_next(cloud: Cloud) -> None:
+    tried: list[str] = []
+
+    def refuse(number: int, when: str) -> None:
+        name, _ = cloud.calls[number - 1]
+        if name == "RunInstances" and when == "before":
+            tried.append(name)
+            if len(tried) == 1:
+                raise NoCapacity("AWS has no such machine free", "Try again later")
+
+    cloud.interrupt = refuse
+    cloud.start()
+    assert len(tried) == 2
+    assert set(counts(cloud).values()) == {1}
+    tokens = [params["ClientToken"] for name, params in cloud.calls if name == "RunInstances"]
+    zones = [params["AvailabilityZone"] for name, params in cloud.calls if name == "CreateSubnet"]
+    assert len(set(tokens)) == len(set(zones)) == 2
 
 
 def at(number: int, when: str) -> Callable[[int, str], None]:

@@ -72,7 +72,7 @@ class AwsProvider:
                     self._executor(Made.already(wish.kind, have), wish.kind).carry_out(fresh.steps)
                     break
                 except NoCapacity as error:
-                    full = (*full, self._zone_without(fresh, error))
+                    full = (*full, self._zone_without(fresh, full, error))
         return self._address_of(wish.kind)
 
     def stop(self) -> None:
@@ -145,13 +145,12 @@ class AwsProvider:
         choice = images.choose(self._session, self._ec2, self._profile, types)
         return replace(choice, zones=tuple(zone for zone in choice.zones if zone not in full))
 
-    def _zone_without(self, plan: AwsPlan, error: NoCapacity) -> str:
+    def _zone_without(self, plan: AwsPlan, full: tuple[str, ...], error: NoCapacity) -> str:
         """The zone to leave out of the next plan; raises `error` when it was the last that has the type."""
         step = next((s for s in plan.steps if isinstance(s, RunInstance)), None)
         if step is None:
             raise error
-        zones = self._ec2.zones(step.type)
-        if step.zone == zones[-1]:
+        if set(self._ec2.zones(step.type)) <= {*full, step.zone}:
             raise error
         self._say(f"{step.zone} has no {step.type} free at the moment; trying the next zone")
         return step.zone
