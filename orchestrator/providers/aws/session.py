@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import boto3
+import botocore.session
 from botocore import exceptions as boto
 from botocore.config import Config
 
@@ -48,11 +50,9 @@ class Session:
 
     def __init__(self, profile: Profile, endpoint_url: str | None) -> None:
         self.region = profile.region
-        made_up = {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox"} if profile.emulated else {}
         self._options: dict[str, Any] = {"endpoint_url": endpoint_url, "config": _config(endpoint_url)}
-        # Inside the sandbox the `AWS_PROFILE` of the environment must not be looked up either.
         if profile.emulated:
-            self._boto = boto3.Session(region_name=profile.region, **made_up)  # type: ignore[arg-type]
+            self._boto = boto3.Session("sandbox", "sandbox", region_name=profile.region, botocore_session=_secluded())
             return
         try:
             self._boto = boto3.Session(profile_name=profile.aws_profile, region_name=profile.region)
@@ -70,6 +70,16 @@ class Session:
     @functools.cached_property
     def ssm(self) -> SSMClient:
         return self._boto.client("ssm", **self._options)
+
+
+def _secluded() -> botocore.session.Session:
+    """A session that reads none of the developer's ~/.aws, whatever `AWS_PROFILE` and its like say."""
+    secluded = botocore.session.Session()
+    for name in ("config_file", "credentials_file"):
+        secluded.set_config_variable(name, os.devnull)
+    # No variable of the environment names the section to read.
+    secluded.session_var_map["profile"] = (None, None, None, None)
+    return secluded
 
 
 def _config(endpoint_url: str | None) -> Config:
@@ -147,6 +157,6 @@ def _broken_off(error: boto.BotoCoreError) -> AwsError:
         return AwsError(f"{error}".rstrip("."), "Check `aws_profile` in the profile, or run `aws configure`")
     if isinstance(error, (boto.TokenRetrievalError, boto.SSOError)):
         return AwsError("the sign-in to AWS has expired", "Sign in again, for instance with: aws sso login")
-    if isinstance(error, boto.HTTPClientError):
+    if isinstance(error, (boto.HTTPClientError, boto.ConnectionError)):
         return AwsError(f"AWS cannot be reached: {error}".rstrip("."), "Check the network, then run it again")
     return AwsError(f"AWS: {error}".rstrip("."), "Check ~/.aws/config and the profile's settings")
