@@ -12,7 +12,7 @@ import pytest
 from orchestrator.errors import GpuError, MachineAbsent, MachineStopped, UsageError
 from orchestrator.providers import open_provider
 from orchestrator.providers.aws import keys
-from orchestrator.providers.aws.session import NoCapacity
+from orchestrator.providers.aws.session import NoCapacity, Session
 from orchestrator.providers.base import Removable, Wish
 from orchestrator.settings import Profile
 from orchestrator.state import StateFile
@@ -271,3 +271,14 @@ def test_a_damaged_state_file_is_set_aside(cloud: Cloud, text: str) -> None:
     assert len(cloud.said) == 1
     state.select_kind("t2")
     assert state.selected_kind() == "t2"
+
+
+def test_the_sandbox_never_looks_at_the_developers_profile(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "a-section-that-there-is-not")
+    assert Session(cloud.profile, cloud.endpoint).ec2.meta.endpoint_url == cloud.endpoint
+
+
+def test_an_endpoint_that_is_not_there_is_said(cloud: Cloud) -> None:
+    cloud.endpoint = "http://127.0.0.1:9"
+    with pytest.raises(GpuError, match="cannot be reached"):
+        cloud.provider().state()

@@ -12,6 +12,7 @@ import boto3
 import botocore.session
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 
 from ...errors import GpuError
 from ...settings import Profile
@@ -104,6 +105,9 @@ def in_words(verb: Callable[P, R]) -> Callable[P, R]:
             raise _refused(error) from error
         except boto.BotoCoreError as error:
             raise _broken_off(error) from error
+        except ResponseParserError as error:
+            what = "AWS answered with something that is not its own language"
+            raise AwsError(what, "Look for a proxy in between, then run it again") from error
 
     return spoken
 
