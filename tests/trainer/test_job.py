@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import pytest
+
+from trainer import predict
+from trainer.errors import TrainerError
+
+PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "dogscats-kaggle" / "train.zip"
+Train = Callable[..., tuple[Path, list[str]]]
+
+
+def answers(out: Path) -> dict[str, float]:
+    with (out / "submission.csv").open() as file:
+        return {row["id"]: float(row["label"]) for row in csv.DictReader(file)}
+
+
+def test_a_run_leaves_whole_files_that_predict_alone(painted: Path, train: Train) -> None:
+    out, _ = train(painted)
+    subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=out, check=True)
+    listed = {line.split("  ")[1] for line in (out / "SHA256SUMS").read_text().splitlines()}
+    assert listed == {path.name for path in out.iterdir()} - {"SHA256SUMS"}
+    assert all((label > 0.5) == bool(int(name) % 2) for name, label in answers(out).items())
+    predictor = predict.load(out)
+    rows = predictor.probabilities([painted / "test" / f"{name}.jpg" for name in answers(out)])
+    assert numpy.allclose(rows[:, 1], list(answers(out).values()), atol=2e-3)
+
+
+def test_a_second_run_takes_its_features_from_the_cache(painted: Path, train: Train, tmp_path: Path) -> None:
+    first, _ = train(painted)
+    (shard,) = (tmp_path / "cache").rglob("*.safetensors")
+    content = bytearray(shard.read_bytes())
+    second, said = train(painted, out="second", epochs=2)
+    assert sum(line.startswith("Epoch ") for line in said) == 2
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    third, said = train(painted, out="third")
+    assert any("damaged" in line for line in said)
+    assert (third / "submission.csv").read_bytes() == (first / "submission.csv").read_bytes()
+    assert json.loads((second / "result.json").read_text())["epochs"] == 2
+
+
+def test_damaged_photographs_are_named_and_answered_by_the_prior(painted: Path, train: Train) -> None:
+    (painted / "train" / "cat" / "cat.0.jpg").write_bytes(b"")
+    whole = (painted / "test" / "5.jpg").read_bytes()
+    (painted / "test" / "5.jpg").write_bytes(whole[: len(whole) // 2])
+    out, said = train(painted)
+    result = json.loads((out / "result.json").read_text())
+    assert [item["file"] for item in result["quarantined"]] == ["train/cat/cat.0.jpg", "test/5.jpg"]
+    assert result["train"] == 15
+    assert len(answers(out)) == 11
+    assert answers(out)["5"] == pytest.approx(8 / 15, abs=1e-5)
+    assert sum(line.startswith("warning") for line in said) == 2
+
+
+def test_a_class_that_cannot_be_read_is_an_error(painted: Path, train: Train) -> None:
+    for path in (painted / "valid" / "dog").iterdir():
+        path.write_bytes(b"no photograph")
+    with pytest.raises(TrainerError, match=r"none of the photographs in .*dog can be read"):
+        train(painted)
+
+
+def test_without_a_test_folder_it_says_so(painted: Path, train: Train) -> None:
+    (painted / "test").rename(painted / "elsewhere")
+    out, said = train(painted)
+    assert not (out / "submission.csv").exists()
+    assert any("no submission" in line for line in said)
+
+
+def test_a_sample_marks_its_submission(painted: Path, train: Train) -> None:
+    out, _ = train(painted, sample=True)
+    assert set(answers(out)) == {f"{name}/{name}.{number}" for name in ("cat", "dog") for number in (0, 1)}
+    assert all(json.loads((out / name).read_text())["sample"] for name in ("model.json", "result.json"))
+
+
+def test_real_photographs_are_told_apart(tmp_path: Path, painted: Path, train: Train) -> None:
+    root = _real(tmp_path / "real") if PHOTOGRAPHS.exists() else painted
+    out, _ = train(root)
+    result = json.loads((out / "result.json").read_text())
+    assert result["accuracy"] >= 0.97
+    assert result["log_loss"] < 0.1
+
+
+def _real(root: Path) -> Path:
+    with zipfile.ZipFile(PHOTOGRAPHS) as archive:
+        for name in ("cat", "dog"):
+            for number in range(140):
+                part = root / ("train" if number < 90 else "valid") / name
+                part.mkdir(parents=True, exist_ok=True)
+                (part / f"{number}.jpg").write_bytes(archive.read(f"train/{name}.{number}.jpg"))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--epochs", "0"], 2, "not 1 or more"),
+        (["--model", "vgg61"], 2, "vgg16"),
+        (["--weights-url", "http://127.0.0.1:1/x"], 2, "--weights-sha256"),
+        ([], 1, "no data set at"),
+    ],
+)
+def test_wrong_usage_is_said_without_torch(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
+    command = [
+        "import sys; from trainer.__main__ import main; code = 0\n"
+        "try: code = main(sys.argv[1:])\n"
+        "except SystemExit as error: code = error.code\n"
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    ]
+    asked = ["--data", str(tmp_path / "none"), "--out", str(tmp_path / "out"), *arguments]
+    done = subprocess.run([sys.executable, "-c", *command, *asked], capture_output=True, text=True)
+    assert done.returncode == code
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
