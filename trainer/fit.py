@@ -80,7 +80,7 @@ def in_epochs(train: Part, valid: Part, *, classes: int, epochs: int, seed: int,
 
 
 def temperature(logits: Array, labels: Array) -> float:
-    """The divisor (1 to 4) of the logits that gives the least log loss; 1 unless another is better: it never does harm."""
+    """The divisor (1 to 4) of the logits with the least log loss; 1 unless another is better: it never does harm."""
     losses = [(log_loss(softmax(logits / t), labels), abs(float(numpy.log(t))), float(t)) for t in _TEMPERATURES]
     best = min(losses)
     return best[2] if best[0] < log_loss(softmax(logits), labels) else 1.0
