@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from trainer import run_folder
@@ -72,6 +72,7 @@ def cancel(desk: Desk, run_id: str) -> jobs.Job:
 def pull(desk: Desk, run_id: str | None) -> list[Path]:
     """Bring home the run that was named, or every finished one that is not home; returns their folders."""
     found = {job.run_id: job for job in list_jobs(desk)}
+    _forget_unbegun(desk, found)
     wanted = [choose(desk, run_id)] if run_id else [name for name, job in found.items() if not _is_home(desk, job)]
     folders = []
     for name in wanted:
@@ -82,6 +83,14 @@ def pull(desk: Desk, run_id: str | None) -> list[Path]:
         bring_home(desk, name, found[name])
         folders.append(desk.runs / name)
     return folders
+
+
+def _forget_unbegun(desk: Desk, found: Collection[str]) -> None:
+    """A client that ended just before its run began left a line in the ledger, and nothing on the machine."""
+    for entry in desk.ledger.unfetched(desk.kind):
+        if entry.run_id not in found:
+            desk.reporter.line(f"{entry.run_id} never began on the machine; there is nothing to bring home")
+            desk.ledger.remove(entry.run_id)
 
 
 def _is_home(desk: Desk, job: jobs.Job) -> bool:

@@ -105,8 +105,10 @@ def _start(desk: Desk, connection: Connection, digest: str, request: Request) ->
     home.mkdir(parents=True)
     (home / run_folder.JOB).write_text(json.dumps(job, indent=1) + "\n")
     desk.ledger.add(run_id, kind=desk.kind, runs=desk.runs)
-    desk.reporter.line(f"run {run_id}")
     jobs.start_run(connection, digest, run_id, job)
+    # Again: a `gpu pull` at this very moment takes a run that has not begun for one that never will.
+    desk.ledger.add(run_id, kind=desk.kind, runs=desk.runs)
+    desk.reporter.line(f"run {run_id}")
     return run_id
 
 
