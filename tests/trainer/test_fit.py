@@ -34,8 +34,8 @@ def test_both_ways_of_fitting_separate_what_is_apart() -> None:
     part = fit.Part.of(rows, labels)
     told: list[dict[str, float]] = []
     heads = [fit.converged(part, part, 3, told.append)]
-    heads.append(fit.in_epochs(part, part, classes=3, epochs=40, seed=0, tell=told.append))
-    assert len(told) == len(fit.DECAYS) + 40
+    heads.append(fit.in_epochs(part, part, classes=3, epochs=300, seed=0, tell=told.append))
+    assert len(told) == len(fit.DECAYS) + 300
     assert all((head.logits(part.rows).argmax(1) == part.labels).all() for head in heads)
 
 
