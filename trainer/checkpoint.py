@@ -45,14 +45,17 @@ def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
 
 def write_sums(path: Path, names: Iterable[str]) -> None:
     """`SHA256SUMS` as `sha256sum -c` reads it, of the files `names` beside it."""
-    lines = []
-    for name in names:
-        with (path.parent / name).open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-        lines.append(f"{digest.hexdigest()}  {name}\n")
+    lines = [f"{digest(path.parent / name)}  {name}\n" for name in names]
     write_bytes(path, "".join(lines).encode())
+
+
+def digest(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    running = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            running.update(block)
+    return running.hexdigest()
 
 
 def _flush_folder(folder: Path) -> None:
