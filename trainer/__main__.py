@@ -59,9 +59,8 @@ def _train(asked: argparse.Namespace) -> None:
         device=asked.device,
     )
     result = job.Job(options, found, _say).run()
-    for name in (run_folder.WEIGHTS, run_folder.SUBMISSION, run_folder.REPORT):
-        if (asked.out / name).exists():
-            _say(f"{name:<18} {asked.out / name}")
+    written = (run_folder.WEIGHTS, run_folder.SUBMISSION, run_folder.REPORT)
+    _say("wrote " + ", ".join(name for name in written if (asked.out / name).exists()))
     if result["sample"]:
         _say("this submission is of the sample alone")
     if result["quarantined"]:

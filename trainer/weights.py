@@ -81,22 +81,22 @@ def load(weights: Weights) -> dict[str, Tensor]:
         raise TrainerError(f"{weights.path} cannot be read: {error.strerror or error}", "Check the file") from error
 
 
+_PARSERS_SAY = (RuntimeError, EOFError, LookupError, TypeError, ValueError)
+"""What torch's own reader raises over bytes that are no weights."""
+
+
 def _parse(path: Path, file: IO[bytes]) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_safetensors
+
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load as load_safetensors
-
             return load_safetensors(file.read())
         return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Whatever a parser says of hostile bytes; what is no such complaint is a defect of ours and is let through.
-        if isinstance(error, (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError)) or (
-            type(error).__name__ == "SafetensorError"
-        ):
-            raise TrainerError(
-                f"{path} is no file of weights", "It takes a state_dict saved with torch.save, or .safetensors"
-            ) from error
-        raise
+    except (SafetensorError, pickle.UnpicklingError, *_PARSERS_SAY) as error:
+        raise TrainerError(
+            f"{path} is no file of weights", "It takes a state_dict saved with torch.save, or .safetensors"
+        ) from error
 
 
 def _tensors(path: Path, loaded: Any) -> dict[str, Tensor]:

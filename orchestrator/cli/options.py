@@ -63,7 +63,9 @@ def everywhere(*, environment: bool = False) -> list[click.Parameter]:
         return name if environment else None
 
     return [
-        click.Option(["--profile"], envvar=variable("GPU_PROFILE"), help="The section of the configuration to act on.", **common),
+        click.Option(
+            ["--profile"], envvar=variable("GPU_PROFILE"), help="Whose machine: sandbox, aws, or your own.", **common
+        ),
         click.Option(["-k", "--kind"], envvar=variable("GPU_KIND"), help="The kind of machine: p2, t2, ...", **common),
         click.Option(
             ["--config"],

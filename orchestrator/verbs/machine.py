@@ -61,8 +61,9 @@ def show_plan(desk: Desk, plan: Plan) -> None:
     desk.reporter.line("the plan:")
     for sentence in plan.sentences():
         desk.reporter.line(f"  {sentence}")
-    if plan.price:
-        desk.reporter.line(f"  price: {describe_price(plan.price, free=desk.profile.emulated)}")
+    if plan.spends:
+        price = describe_price(plan.price, free=False) if plan.price else "not known here; see EC2's price list"
+        desk.reporter.line(f"  price: {price}")
 
 
 def describe_price(price: Price, *, free: bool) -> str:
@@ -178,4 +179,3 @@ def destroy(desk: Desk, *, abandon: bool = False) -> bool:
         provider.remove(plan)
     desk.ledger.forget()
     return bool(plan.steps)
-

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -188,7 +189,7 @@ class AwsProvider:
         known = keys.known_hosts(self._home, name, kind)
         public = keys.public(keys.host_key(self._home, name, kind))
         keys.write_known_hosts(known, ip=address.ip, port=port, public_key=public)
-        user = getpass.getuser() if self._profile.emulated else self._profile.user
+        user = pwd.getpwuid(os.getuid()).pw_name if self._profile.emulated else self._profile.user
         return Address(address.ip, port, user, keys.client_key(self._home, name), known)
 
     def _forget(self, have: Inventory) -> None:
