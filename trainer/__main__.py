@@ -29,6 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        print(
+            f"error: the Python at {sys.prefix} has no {error.name}. Install gpu's [trainer] extra there.",
+            file=sys.stderr,
+        )
+        return 1
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: the run failed: {error.strerror or error}{where}. Mend it and run again.", file=sys.stderr)

@@ -53,21 +53,30 @@ def _register_train(gpu: Group) -> None:
     @click.argument("options", nargs=-1, metavar="[-- TRAINER OPTIONS]", type=click.UNPROCESSED)
     def train_(given: Given, detach: bool, stop: bool, **wish: Any) -> None:
         """Send the data set, train on the machine, bring the results home."""
+        if detach and stop:
+            raise click.UsageError("--stop waits for the results to come home: leave --detach out")
         desk = given.desk()
-        run_id = train.launch(desk, train.Request(**wish))
-        if detach:
-            _print_detached(given, run_id)
-            return
+        begun: list[str] = []
         try:
-            trained = train.finish(desk, run_id, show_log)
+            run_id = train.launch(desk, train.Request(**wish), begun.append)
+            if detach:
+                _print_detached(given, run_id)
+                return
+            trained = _finish(desk, run_id, stop=stop)
         except KeyboardInterrupt:
-            desk.reporter.line(f"\nleft running: {run_id}\n{_way_back(run_id)}")
+            for left in begun:
+                desk.reporter.line(f"\n{left} goes on without you\n{_way_back(left)}")
             raise
-        finally:
-            # After a failure too: the results came home first, and an idle machine costs the same.
-            if stop and run_id not in {entry.run_id for entry in desk.ledger.unfetched()}:
-                machine.stop(desk)
         _print_trained(given, trained)
+
+
+def _finish(desk: Desk, run_id: str, *, stop: bool) -> train.Trained:
+    try:
+        return train.finish(desk, run_id, show_log)
+    finally:
+        # After a failed run too: what it left came home first, and an idle machine costs the same.
+        if stop and run_id not in {entry.run_id for entry in desk.ledger.unfetched()}:
+            machine.stop(desk)
 
 
 def _way_back(run_id: str) -> str:

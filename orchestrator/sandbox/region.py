@@ -92,7 +92,7 @@ def _check_tools() -> None:
         raise ToolMissing("sshd", "on this computer", "Install it: sudo apt-get install openssh-server")
     for module in ("moto", "flask"):
         if importlib.util.find_spec(module) is None:
-            raise ToolMissing("moto's server", "in this Python", "Install it: pip install 'gpu[sandbox]'")
+            raise ToolMissing("moto's server", "in this Python", "Install it: pip install 'moto[ec2,server]'")
 
 
 def _make(folder: Path) -> None:

@@ -19,7 +19,7 @@ from ..data import layout
 from ..errors import GpuError, UsageError, nearest
 from ..providers.base import Address, Wish
 from ..remote import jobs, sync
-from ..remote.ssh import Connection
+from ..remote.ssh import Connection, connect
 from . import machine, runs
 from .desk import Desk
 
@@ -52,22 +52,17 @@ class Trained:
     report: Path
 
 
-def train(desk: Desk, request: Request, show_log: Callable[[bytes], None]) -> Trained:
-    """Run to the end and bring everything home, verified. Raises `RunFailed` when the trainer fails.
+def launch(desk: Desk, request: Request, begins: Callable[[str], None]) -> str:
+    """Start the machine where needed, send data and code, start the run; returns its id.
 
-    KeyboardInterrupt leaves the run going: `launch` has returned its id by then.
+    `begins` hears of the id just before the run begins: from then on an interrupted caller leaves a run behind.
     """
-    return finish(desk, launch(desk, request), show_log)
-
-
-def launch(desk: Desk, request: Request) -> str:
-    """Start the machine where needed, send data and code, start the run; returns its id."""
     check(desk, request)
     provider = desk.provider()
     if provider.state().phase != "running":
         machine.start(desk, Wish(desk.kind))
-    address = desk.provider().address()
-    with desk.connect(wait=60) as connection:
+    address = provider.address()
+    with connect(address, wait=60, say=desk.reporter.line) as connection:
         digest = jobs.send_code(connection)
         readiness = jobs.ready(connection, digest)
         if readiness.busy:
@@ -76,7 +71,10 @@ def launch(desk: Desk, request: Request) -> str:
                 f"Follow it with `gpu logs -f {readiness.busy}`, or end it with `gpu cancel {readiness.busy}`",
             )
         _send_data(desk, address, connection, request.data)
-        return _start(desk, connection, digest, request)
+        run_id = prepare_home(desk, digest, request)
+        begins(run_id)
+        _start(desk, connection, digest, run_id)
+    return run_id
 
 
 def check(desk: Desk, request: Request) -> None:
@@ -98,18 +96,22 @@ def _send_data(desk: Desk, address: Address, connection: Connection, name: str) 
         sync.push(address, desk.data / name, folder.data(name), bar)
 
 
-def _start(desk: Desk, connection: Connection, digest: str, request: Request) -> str:
+def prepare_home(desk: Desk, digest: str, request: Request) -> str:
+    """The run's folder at home, with its `job.json`, and its line in the ledger; returns its id."""
     run_id = run_folder.new_run_id(request.data)
-    job = make_job(run_id, digest, request)
     home = desk.runs / run_id
     home.mkdir(parents=True)
-    (home / run_folder.JOB).write_text(json.dumps(job, indent=1) + "\n")
+    (home / run_folder.JOB).write_text(json.dumps(make_job(run_id, digest, request), indent=1) + "\n")
     desk.ledger.add(run_id, kind=desk.kind, runs=desk.runs)
+    return run_id
+
+
+def _start(desk: Desk, connection: Connection, digest: str, run_id: str) -> None:
+    job = json.loads((desk.runs / run_id / run_folder.JOB).read_text())
     jobs.start_run(connection, digest, run_id, job)
     # Again: a `gpu pull` at this very moment takes a run that has not begun for one that never will.
     desk.ledger.add(run_id, kind=desk.kind, runs=desk.runs)
     desk.reporter.line(f"run {run_id}")
-    return run_id
 
 
 def make_job(run_id: str, digest: str, request: Request) -> dict[str, Any]:
