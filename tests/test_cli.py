@@ -101,6 +101,26 @@ def test_help_needs_neither_boto3_nor_torch_nor_moto() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_ctrl_c_inside_a_finalizer_is_heard() -> None:
+    script = """
+import os, signal, time
+from orchestrator.cli.interrupt import heed_everywhere
+class Struck:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)
+heed_everywhere()
+try:
+    del (struck := [Struck()])[:]
+    time.sleep(10)
+    print("slept on")
+except KeyboardInterrupt:
+    print("heard")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("heard\n", "")
+
+
 def test_asking_where_nobody_can_answer_is_a_refusal() -> None:
     with pytest.raises(Declined, match="-y"):
         Terminal().confirm("Go ahead?")

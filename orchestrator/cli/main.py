@@ -10,6 +10,7 @@ import click
 from .. import __version__
 from ..errors import GpuError
 from . import data, machine, runs, sandbox
+from .interrupt import heed_everywhere
 from .options import Given, Group
 from .terminal import printable
 
@@ -46,6 +47,7 @@ for family in (machine, runs, data, sandbox):
 def main(argv: list[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 expected failure, 2 wrong usage, 3 failed run, 130 interrupted."""
     given = Given()
+    heed_everywhere()
     try:
         code = gpu.main(args=argv, prog_name="gpu", standalone_mode=False, obj=given)
         sys.exit(code if isinstance(code, int) else 0)
