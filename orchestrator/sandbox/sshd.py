@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 import pwd
 import shlex
@@ -69,6 +70,26 @@ _IF_KNOWN = "PerSourcePenalties no\n"
 def program() -> str | None:
     """The path of sshd (it insists on an absolute one), or None."""
     return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+
+
+def gives_terminals() -> bool:
+    """Whether sshd can hand a terminal to who runs the sandbox.
+
+    It wants the terminal to belong to the group `tty` and, unless it is root, cannot change that: it ends the session
+    where /dev/pts is mounted without `gid=5` (`pty_setowner` in OpenSSH's sshpty.c).
+    """
+    if os.getuid() == 0:
+        return True
+    try:
+        wanted = grp.getgrnam("tty").gr_gid
+    except KeyError:
+        return True
+    master, slave = os.openpty()
+    try:
+        return os.fstat(slave).st_gid == wanted
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def user() -> str:

@@ -22,6 +22,7 @@ from orchestrator.errors import GpuError, ToolMissing
 from orchestrator.remote import jobs
 from orchestrator.remote.jobs import Job
 from orchestrator.remote.ssh import Connection, ConnectionLost, connect
+from orchestrator.sandbox.sshd import gives_terminals
 from trainer import run_folder
 
 from .conftest import Machine, eventually, kill
@@ -290,6 +291,7 @@ def test_what_the_machine_says_does_not_steer_the_terminal(machine: Machine) -> 
     assert ended(machine, run_id).last == "[2Jcleared"
 
 
+@pytest.mark.skipif(not gives_terminals(), reason="/dev/pts is mounted so that only root's sshd gives terminals")
 @pytest.mark.parametrize("own", [False, True])
 def test_attach_is_in_the_real_tmux(machine: Machine, own: bool) -> None:
     with connect(machine.address) as connection:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import socket
 import threading
+import time
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -163,18 +164,26 @@ def test_rsync_missing_at_home(machine: Machine, tmp_path: Path, monkeypatch: py
         push(machine, hostile(tmp_path / "pets"))
 
 
+def cut_when_under_way(machine: Machine, there: Path) -> None:
+    """As soon as rsync has begun to write under its temporary name."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not any(there.glob(".big.*")):
+        time.sleep(0.001)
+    machine.cut()
+
+
 def test_a_cut_copy_is_one_sentence_and_the_next_one_finishes(machine: Machine, tmp_path: Path) -> None:
     source = tmp_path / "pets"
     source.mkdir()
     (source / "big").write_bytes(os.urandom(60_000_000))
 
-    class Cut:
-        def update(self, done: float, total: float | None = None, note: str = "") -> None:
-            del done, total, note
-            threading.Thread(target=machine.cut).start()
-
+    there = machine.home / TARGET
+    cutter = threading.Thread(target=cut_when_under_way, args=(machine, there))
+    cutter.start()
     with pytest.raises(GpuError, match="Do it again"):
-        sync.push(machine.address, source, TARGET, Cut())
+        sync.push(machine.address, source, TARGET, Steps())
+    cutter.join()
+    assert not (there / "big").exists()
     push(machine, source)
     assert content(machine.home / TARGET) == content(source)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.sandbox import region
+from orchestrator.sandbox import region, sshd
 
 from .conftest import Cloud, Instance, make_key, processes_of, wait_until
 
@@ -50,10 +50,6 @@ def test_one_way_in_for_shell_command_sftp_and_rsync(cloud: Cloud, tmp_path: Pat
     assert machine.ask("sudo -n env X=1 sh -c 'echo $X; systemctl enable x; apt-get install -y y'") == "1"
     python = machine.ask("~/gpu/env/bin/python -c 'import yaml, sys; print(sys.prefix)'")
     assert python == str(home / "gpu/env")
-    shell = subprocess.run(
-        ["ssh", "-tt", *machine.options, machine.ip], input="echo in $PWD; exit 3\n", text=True, capture_output=True
-    )
-    assert shell.returncode == 3 and f"in {home}" in shell.stdout
     name = "a file's; name"
     (tmp_path / name).write_text("content")
     batch = tmp_path / "batch"
@@ -64,6 +60,16 @@ def test_one_way_in_for_shell_command_sftp_and_rsync(cloud: Cloud, tmp_path: Pat
     subprocess.run(["rsync", "-a", "-e", remote, tmp_path / name, f"{machine.ip}:sub/"], check=True)
     assert (home / "sub" / name).read_text() == "content"
     assert _outside() == before
+
+
+@pytest.mark.skipif(not sshd.gives_terminals(), reason="/dev/pts is mounted so that only root's sshd gives terminals")
+def test_a_shell_with_a_terminal(cloud: Cloud) -> None:
+    machine = cloud.machine()
+    shell = subprocess.run(
+        ["ssh", "-tt", *machine.options, machine.ip], input="echo in $PWD; exit 3\n", text=True, capture_output=True
+    )
+    assert shell.returncode == 3
+    assert f"in {cloud.box / 'instances' / machine.id / 'home'}" in shell.stdout
 
 
 @pytest.mark.skipif(
