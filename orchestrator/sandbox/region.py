@@ -65,11 +65,6 @@ def up(folder: Path, say: Callable[[str], None]) -> Region:
             )
         elif any((folder / "instances").glob("i-*")):
             say("The sandbox's region starts empty; disks of earlier machines are kept until: gpu sandbox down --purge")
-        if not sshd.gives_terminals():
-            say(
-                "An interactive shell in the sandbox will be closed at once, since /dev/pts is mounted without gid=5; "
-                "everything else works. To mend it: sudo mount -o remount,gid=5,mode=620 /dev/pts"
-            )
         return _start(folder)
 
 

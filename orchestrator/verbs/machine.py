@@ -11,6 +11,7 @@ from .. import prices
 from ..errors import Declined, GpuError, MachineAbsent, NotOffered, ToolMissing
 from ..providers.base import Address, Plan, Price, Removable, State, Wish
 from ..remote import jobs, ssh
+from ..sandbox import sshd
 from ..settings import Profile
 from .desk import BOOT_SECONDS, Desk
 
@@ -149,7 +150,18 @@ def get(desk: Desk, kind: str) -> str:
 
 def shell(desk: Desk, words: Sequence[str]) -> int:
     """An interactive shell through the system's `ssh`, or one command; returns its exit code."""
-    return run_ssh(ssh.ssh_argv(desk.provider().address(), tty=not words, command=words))
+    argv = ssh.ssh_argv(desk.provider().address(), tty=not words, command=words)
+    return run_ssh(argv) if words else on_terminal(desk, argv)
+
+
+def on_terminal(desk: Desk, argv: Sequence[str]) -> int:
+    """`argv` with a terminal on the machine; says why the sandbox's sshd may end it at once."""
+    if desk.profile.emulated and not sshd.gives_terminals():
+        desk.reporter.line(
+            "this computer's /dev/pts is mounted without gid=5, so the sandbox's sshd ends sessions with a terminal; "
+            "mend it with: sudo mount -o remount,gid=5,mode=620 /dev/pts"
+        )
+    return run_ssh(argv)
 
 
 def run_ssh(argv: Sequence[str]) -> int:

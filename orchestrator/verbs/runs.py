@@ -10,7 +10,7 @@ from trainer import run_folder
 from ..errors import GpuError, RunFailed, UsageError, nearest
 from ..remote import jobs, sync
 from .desk import Desk
-from .machine import run_ssh
+from .machine import on_terminal
 
 TAIL_LINES = 15
 
@@ -59,7 +59,7 @@ def whole_log(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Non
 def attach(desk: Desk, run_id: str | None) -> int:
     """Be in the run's tmux, or in one's own session on the machine; returns tmux's exit code."""
     session = choose(desk, run_id) if run_id else None
-    return run_ssh(jobs.attach_argv(desk.provider().address(), session))
+    return on_terminal(desk, jobs.attach_argv(desk.provider().address(), session))
 
 
 def cancel(desk: Desk, run_id: str) -> jobs.Job:
