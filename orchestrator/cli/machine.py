@@ -1,4 +1,4 @@
-"""`gpu start stop status ip get ssh destroy`."""
+"""`gpu start stop status destroy`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def register(gpu: Group) -> None:
     def stop(given: Given) -> None:
         """Stop the machine, and say what it cost and what still costs."""
         state = verbs.stop(given.desk())
-        _result(given, {"machine": state.machine_id, "phase": state.phase}, f"{state.machine_id} is {state.phase}")
+        given.show({"machine": state.machine_id, "phase": state.phase}, f"{state.machine_id} is {state.phase}")
 
     @command(gpu, "status")
     def status(given: Given) -> None:
@@ -45,52 +45,12 @@ def register(gpu: Group) -> None:
         else:
             click.echo("\n".join(status_lines(desk, found)))
 
-    @command(gpu, "ip")
-    def ip(given: Given) -> None:
-        """The elastic IP, alone on a line."""
-        address = verbs.ip(given.desk())
-        _result(given, {"ip": address}, address)
-
-    _register_get(gpu)
-    _register_ssh(gpu)
-
     @command(gpu, "destroy")
     @click.option("--abandon", is_flag=True, help="Even if results are not home: they are lost.")
     def destroy(given: Given, abandon: bool) -> None:
         """Remove the machine and all that was made for it."""
         removed = verbs.destroy(given.desk(), abandon=abandon)
-        _result(given, {"removed": removed}, "all of it is removed" if removed else "there was nothing to remove")
-
-
-def _register_get(gpu: Group) -> None:
-    @command(gpu, "get")
-    @click.argument("wanted", metavar="KIND")
-    def get(given: Given, wanted: str) -> None:
-        """The instance id of a kind's machine; commands act on it from now on."""
-        _print_id(given, wanted)
-
-    @command(gpu, "get-p2")
-    def get_p2(given: Given) -> None:
-        """The instance id of the GPU machine."""
-        _print_id(given, "p2")
-
-    @command(gpu, "get-t2")
-    def get_t2(given: Given) -> None:
-        """The instance id of the free CPU machine."""
-        _print_id(given, "t2")
-
-
-def _print_id(given: Given, kind: str) -> None:
-    machine_id = verbs.get(given.desk(), kind)
-    _result(given, {"kind": kind, "machine": machine_id}, machine_id)
-
-
-def _register_ssh(gpu: Group) -> None:
-    @command(gpu, "ssh")
-    @click.argument("words", nargs=-1, metavar="[-- COMMAND...]", type=click.UNPROCESSED)
-    def ssh(given: Given, words: tuple[str, ...]) -> None:
-        """A shell on the machine, or one command with its exit code."""
-        sys.exit(verbs.shell(given.desk(), words))
+        given.show({"removed": removed}, "all of it is removed" if removed else "there was nothing to remove")
 
 
 def _choose_profile(given: Given) -> None:
@@ -115,14 +75,7 @@ def credentials_at_hand(environ: Mapping[str, str]) -> bool:
 def _print_started(given: Given, desk: Desk, state: State) -> None:
     price = verbs.describe_price(state.price, free=desk.profile.emulated) if state.price else "not known for this type"
     text = f"{state.machine_id} ({state.machine_type}) is running at {state.ip}\nprice: {price}"
-    _result(given, state_document(state), text)
-
-
-def _result(given: Given, document: dict[str, Any], text: str) -> None:
-    if given.json:
-        print_json(document)
-    else:
-        click.echo(text)
+    given.show(state_document(state), text)
 
 
 def state_document(state: State) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import click
 
 from .. import __version__
 from ..errors import GpuError
-from . import data, machine, runs, sandbox
+from . import data, entrance, machine, runs, sandbox
 from .interrupt import heed_everywhere
 from .options import Given, Group
 from .terminal import printable
@@ -40,7 +40,7 @@ def gpu() -> None:
     """
 
 
-for family in (machine, runs, data, sandbox):
+for family in (machine, entrance, runs, data, sandbox):
     family.register(gpu)
 
 

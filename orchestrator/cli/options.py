@@ -14,7 +14,7 @@ from .. import settings
 from ..settings import Home, Settings
 from ..state import StateFile
 from ..verbs.desk import Desk
-from .terminal import Terminal
+from .terminal import Terminal, print_json
 
 
 @dataclass
@@ -43,6 +43,13 @@ class Given:
         if sys.stderr.isatty():
             terminal.line(f"profile {profile.name}{' (emulated, free)' if profile.emulated else ''}")
         return Desk(self.home, profile, kind, terminal, Path.cwd())
+
+    def show(self, document: dict[str, Any], text: str) -> None:
+        """The result of a command: its document with `--json`, otherwise its text."""
+        if self.json:
+            print_json(document)
+        else:
+            click.echo(text)
 
 
 pass_given = click.make_pass_decorator(Given, ensure=True)

@@ -10,7 +10,7 @@ from trainer import run_folder
 from ..errors import GpuError, RunFailed, UsageError, nearest
 from ..remote import jobs, sync
 from .desk import Desk
-from .machine import on_terminal
+from .entrance import on_terminal
 
 TAIL_LINES = 15
 
