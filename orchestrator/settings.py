@@ -65,7 +65,22 @@ class Profile:
     disk_gb: int = 128
     aws_profile: str | None = None
     """The section of `~/.aws` that has the credentials; None: boto3's own search."""
+    spot: bool = False
+    """New machines are spot machines unless the command line says otherwise."""
+    autostop: int = 30
+    """Minutes of idleness after which the machine stops itself; 0: never."""
+    max_hours: int = 24
+    """Hours after a start at which it stops itself whatever it does; 0: never. `gpu keep` holds that off, too."""
+    budget: float | None = None
+    """US dollars in all, from the ledger: nothing starts beyond it, and what runs is stopped."""
 
+
+_VALUES: Mapping[str, tuple[str, tuple[type, ...]]] = {
+    "bool": ("true or false", (bool,)),
+    "int": ("a whole number", (int,)),
+    "float": ("a number", (int, float)),
+    "str": ("a text", (str,)),
+}
 
 BUILT_IN: Mapping[str, Profile] = {
     "sandbox": Profile("sandbox", emulated=True, ssh_port=2222),
@@ -160,7 +175,12 @@ def _profile(file: Path, name: str, section: Any, base: Profile | None) -> Profi
                 f"{file}: the profile {name} has an unknown setting {key}",
                 nearest(str(key), known) or f"Known are: {', '.join(known)}",
             )
-        wanted = int if "int" in str(known[key]) else str
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise GpuError(f"{file}: {key} of the profile {name} is {value!r}", f"It takes a {wanted.__name__}")
+        _check(file, name, key, value, str(known[key]))
     return replace(base or Profile(name), **section)
+
+
+def _check(file: Path, name: str, key: str, value: Any, declared: str) -> None:
+    word, accepted = next(entry for part, entry in _VALUES.items() if part in declared)
+    fits = isinstance(value, accepted) and isinstance(value, bool) == (accepted == (bool,))
+    if not fits or (not isinstance(value, str) and value < 0):
+        raise GpuError(f"{file}: {key} of the profile {name} is {value!r}", f"It takes {word}")

@@ -39,7 +39,7 @@ def test_a_section_stands_over_the_built_in_profile(tmp_path: Path) -> None:
         ("just words", "holds no settings"),
         ("profiles: {aws: {regoin: x}}", "Did you mean region?"),
         ("profiles: {aws: {disk_gb: big}}", "disk_gb of the profile aws is 'big'"),
-        ("profiles: {aws: {disk_gb: true}}", "It takes a int"),
+        ("profiles: {aws: {disk_gb: true}}", "It takes a whole number"),
         ("profiles: {aws: 7}", "not a list of settings"),
         ("default: asw", "Did you mean aws?"),
         ("a: [1", "is not YAML"),

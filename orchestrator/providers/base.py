@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,8 @@ class Wish:
 
     kind: str
     instance_type: str | None = None
+    spot: bool = False
+    """Spare capacity at the spot price, which EC2 may stop at two minutes' notice. Only for a machine to be made."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Price:
     per_hour: float
     per_month_stopped: float
     source: str
+    """Whose figure it is and of which day."""
 
 
 class Step(Protocol):
@@ -70,6 +73,12 @@ class State:
     launched: datetime | None = None
     """When the machine last began to run, in UTC."""
     price: Price | None = None
+    spot: bool = False
+    stopped: datetime | None = None
+    """When it was last told to stop, in UTC, where EC2 tells."""
+    stop_reason: str = ""
+    """EC2's own words for why it does not run."""
+    disk_gb: int = 0
 
 
 class Provider(Protocol):
@@ -100,3 +109,147 @@ class Removable(Protocol):
 
     def remove(self, plan: Plan) -> None:
         """Delete it, waiting where the order needs it; safe to repeat."""
+
+
+@runtime_checkable
+class Creatable(Protocol):
+    """A provider that can make a machine without leaving it running."""
+
+    def plan_creation(self, wish: Wish) -> Plan:
+        """What `create` would do; empty when the machine is there, running or stopped."""
+
+    def create(self, plan: Plan) -> None:
+        """Make what is missing; the machine is stopped afterwards unless it was there and ran."""
+
+
+@runtime_checkable
+class Resizable(Protocol):
+    """A provider whose machine can change its type and keep its disk."""
+
+    def plan_resize(self, wish: Wish) -> Plan:
+        """From what is to `wish` (`instance_type`, otherwise the first fitting type of `kind`); refuses what cannot be
+        before anything is stopped."""
+
+    def resize(self, plan: Plan) -> None:
+        """Carry it out; a machine that ran runs again afterwards. Safe to repeat after an interruption."""
+
+
+@runtime_checkable
+class Scripted(Protocol):
+    """A provider that can show its plans as commands for another tool."""
+
+    def script(self, plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Each step's sentence with the shell lines that would do the same; changes nothing."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An instance type that the region offers. Dollars an hour; None: not known."""
+
+    machine_type: str
+    gpu: str | None
+    gpus: int
+    gpu_memory_gb: float
+    """Of one GPU."""
+    vcpus: int
+    memory_gb: float
+    on_demand: float | None
+    spot: float | None
+    """In the cheapest zone."""
+    zones: tuple[str, ...] = ()
+    source: str = ""
+    """Whose figures the prices are, and of which day."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many vCPUs of some family of types may run at once; `used` is None where it is not known."""
+
+    code: str
+    name: str
+    vcpus: float
+    used: float | None = None
+
+
+@dataclass(frozen=True)
+class QuotaRequest:
+    """An increase that has been asked for. `status` is AWS's word: PENDING, CASE_OPENED, APPROVED, DENIED, ..."""
+
+    id: str
+    code: str
+    vcpus: float
+    status: str
+    asked: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one machine takes of which quota."""
+
+    machine_type: str
+    code: str
+    vcpus: int
+
+
+class Market(Protocol):
+    """What the region offers to this account."""
+
+    def offers(self, *, gpu_only: bool = True) -> Sequence[Offer]:
+        """Cheapest on-demand price first; those without a known price last."""
+
+    def quotas(self) -> Sequence[Quota]:
+        """Those that a machine of ours can need: G and VT, P, standard, each on demand and spot."""
+
+    def need(self, machine_type: str, *, spot: bool) -> Need:
+        """Which quota the type counts against, and how much of it."""
+
+    def request(self, code: str, vcpus: float) -> QuotaRequest:
+        """Ask for an increase; one that is open already is returned instead of asked again."""
+
+    def requests(self) -> Sequence[QuotaRequest]:
+        """Those of the past, newest first."""
+
+
+@runtime_checkable
+class HasMarket(Protocol):
+    def market(self) -> Market:
+        """Types, prices and quotas of the profile's region."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `good` is None where it could not be looked at."""
+
+    name: str
+    good: bool | None
+    what: str
+    remedy: str = ""
+
+
+@runtime_checkable
+class Examinable(Protocol):
+    def examine(self) -> Iterator[Finding]:
+        """Everything of the account and the computer that a machine depends on, each with its remedy. Never raises
+        GpuError: what cannot be looked at is a finding."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something of ours in an account, in any region and of any profile."""
+
+    region: str
+    resource: str
+    """EC2's word: instance, volume, snapshot, elastic-ip, image, security-group, key-pair, ..."""
+    id: str
+    profile: str
+    about: str
+    per_month: float | None
+    """Dollars for 730 hours as it is now; 0 for what is free; None where the price is not known."""
+    removal: str
+    """The shell line that would remove it."""
+
+
+@runtime_checkable
+class Auditable(Protocol):
+    def audit(self) -> Iterator[Item]:
+        """Every resource with our tags in every region, in the order in which it can be removed."""

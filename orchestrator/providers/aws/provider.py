@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,7 +13,7 @@ from ...errors import GpuError, MachineAbsent, MachineStopped
 from ...prices import price, types_of
 from ...settings import Home, Profile
 from ...state import StateFile, lock
-from ..base import Address, Plan, Price, State, Wish
+from ..base import Address, Finding, Item, Market, Plan, Price, State, Wish
 from . import caller, images, keys, planner
 from .ec2 import Ec2
 from .executor import Executor, Local, Made
@@ -117,6 +117,21 @@ class AwsProvider:
             have = self._ec2.inventory()
             self._executor(Made(self._kind), self._kind).carry_out(planner.plan_removal(have))
             self._forget(have)
+
+    def market(self) -> Market:
+        from .market import AwsMarket
+
+        return AwsMarket(self._session, self._ec2, self._home)
+
+    def examine(self) -> Iterator[Finding]:
+        from .examination import examine
+
+        return examine(self._session, self._profile, self._home, self._kind)
+
+    def audit(self) -> Iterator[Item]:
+        from .audit import audit
+
+        return audit(self._session, caller.owner(self._session))
 
     # --- how
 

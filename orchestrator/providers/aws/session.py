@@ -19,6 +19,8 @@ from ...settings import Profile
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_pricing import PricingClient
+    from mypy_boto3_service_quotas import ServiceQuotasClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
@@ -67,6 +69,19 @@ class Session:
     @functools.cached_property
     def sts(self) -> STSClient:
         return self._boto.client("sts", **self._options)
+
+    def in_region(self, region: str) -> EC2Client:
+        """EC2 in another region, with the same credentials."""
+        return self._boto.client("ec2", region_name=region, **self._options)
+
+    @functools.cached_property
+    def pricing(self) -> PricingClient:
+        """The price list has endpoints in few regions; this one has the prices of all."""
+        return self._boto.client("pricing", region_name="us-east-1", **self._options)
+
+    @functools.cached_property
+    def quotas(self) -> ServiceQuotasClient:
+        return self._boto.client("service-quotas", **self._options)
 
     @functools.cached_property
     def ssm(self) -> SSMClient:
