@@ -29,8 +29,17 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Belonging:
+    """Whose account and which region the profile's things were made in."""
+
+    owner: str
+    region: str
+
+
+@dataclass(frozen=True)
 class _Content:
     selected_kind: str | None = None
+    belonging: Belonging | None = None
     tokens: dict[str, Token] = field(default_factory=dict)
 
 
@@ -48,6 +57,17 @@ class StateFile:
     def select_kind(self, kind: str) -> None:
         with self._alone():
             self._write(replace(self._read(), selected_kind=kind))
+
+    def belonging(self) -> Belonging | None:
+        """None as long as nothing has been made under this profile from this computer."""
+        return self._read().belonging
+
+    def belong(self, belonging: Belonging | None) -> None:
+        """Before the first thing is made; None after the last one has been removed."""
+        if self._read().belonging == belonging:
+            return
+        with self._alone():
+            self._write(replace(self._read(), belonging=belonging))
 
     def token(self, purpose: str, *, digest: str, new: Callable[[], str]) -> str:
         """The token of this very request; a `new` one, written down first, for a request that differs."""
@@ -107,7 +127,9 @@ def _parse(text: str) -> _Content:
     if not isinstance(kind, (str, type(None))):
         raise ValueError("the selected kind is not a name")
     tokens = {str(k): Token(str(v["token"]), str(v["digest"])) for k, v in document.get("tokens", {}).items()}
-    return _Content(kind, tokens)
+    whose = document.get("belonging")
+    belonging = Belonging(str(whose["owner"]), str(whose["region"])) if whose else None
+    return _Content(kind, belonging, tokens)
 
 
 def write_atomically(file: Path, text: str, *, mode: int) -> None:
