@@ -7,15 +7,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
 
 from ..errors import Declined
 from ..reporter import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 PLAIN_SECONDS = 5.0
 
@@ -25,26 +26,17 @@ class Terminal:
 
     def __init__(self, *, agree: bool = False) -> None:
         self._agree = agree
-        self._console = Console(stderr=True, highlight=False)
 
     def line(self, text: str) -> None:
         click.echo(printable(text), err=True)
 
     @contextmanager
     def progress(self, title: str, total: float | None = None, unit: str = "") -> Iterator[Progress]:
-        if not self._console.is_terminal:
+        if sys.stderr.isatty():
+            with _bar(title, total, unit) as bar:
+                yield bar
+        else:
             yield PlainProgress(title, unit, total)
-            return
-        amount = DownloadColumn() if unit == "B" else MofNCompleteColumn()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            amount,
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with RichProgress(*columns, console=self._console, transient=False) as bar:
-            yield _Bar(bar, bar.add_task(title, total=total, note=""))
 
     def confirm(self, question: str) -> bool:
         if self._agree:
@@ -52,6 +44,24 @@ class Terminal:
         if not sys.stdin.isatty():
             raise Declined("there is nobody to ask", "Give -y to agree without being asked")
         return click.confirm(question, default=False, err=True)
+
+
+@contextmanager
+def _bar(title: str, total: float | None, unit: str) -> Iterator[Progress]:
+    # rich is loaded for long work alone: a command that prints one line need not wait for it.
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn() if unit == "B" else progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[note]}"),
+    )
+    console = Console(stderr=True, highlight=False)
+    with progress.Progress(*columns, console=console, transient=False) as bar:
+        yield _Bar(bar, bar.add_task(title, total=total, note=""))
 
 
 class _Bar:

@@ -18,7 +18,8 @@ from trainer import run_folder
 
 from ..errors import GpuError, ToolMissing
 from ..providers.base import Address
-from .ssh import CommandFailed, Completed, Connection, ConnectionLost, ssh_argv
+from .openssh import ssh_argv
+from .ssh import CommandFailed, Completed, Connection, ConnectionLost
 
 BUSY_EXIT = 75
 ANSWER_SECONDS = 60.0

@@ -8,7 +8,7 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +17,11 @@ import paramiko
 
 from ..errors import GpuError, UsageError
 from ..providers.base import Address
+from .openssh import CONNECT_SECONDS, config_file
 
 # Without a handler of its own paramiko prints tracebacks to stderr for what is raised here anyway.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
-CONNECT_SECONDS = 10.0
 HEARTBEAT_SECONDS = 4.0
 PATIENCE_SECONDS = 10.0
 # On a first boot sshd answers before the key of the new machine is in place, but not for long.
@@ -318,13 +318,8 @@ def _reason(error: Exception) -> str:
 def _dial(address: Address) -> socket.socket | paramiko.ProxyCommand:
     if address.proxy:
         target = f"[{address.host}]:{address.port}"
-        return paramiko.ProxyCommand(shlex.join([*_config_file(address), "-W", target, "--", address.proxy]))
+        return paramiko.ProxyCommand(shlex.join([*config_file(address), "-W", target, "--", address.proxy]))
     return socket.create_connection((address.host, address.port), timeout=CONNECT_SECONDS)
-
-
-def _config_file(address: Address) -> list[str]:
-    """With a key of its own the machine's access owes nothing to the user's SSH configuration."""
-    return ["ssh", "-F", "/dev/null"] if address.key_file else ["ssh"]
 
 
 def _keys(address: Address) -> list[str]:
@@ -336,36 +331,3 @@ def _keys(address: Address) -> list[str]:
     except FileNotFoundError:
         return []
     return [key for key in config.lookup(address.host).get("identityfile", []) if Path(key).is_file()]
-
-
-def ssh_argv(address: Address, *, tty: bool = False, command: Sequence[str] = ()) -> list[str]:
-    """The system's `ssh` to the same machine, as strict as `Connection`. `tty`: a terminal for `command` too."""
-    argv = _config_file(address)
-    options = ["StrictHostKeyChecking=yes", "UpdateHostKeys=no", f"ConnectTimeout={CONNECT_SECONDS:.0f}"]
-    options += ["ServerAliveInterval=5", "ServerAliveCountMax=2"]
-    if address.key_file:
-        options += [f"IdentityFile={_quoted(address.key_file)}", "IdentitiesOnly=yes", "IdentityAgent=none"]
-    if address.known_hosts:
-        options += [f"UserKnownHostsFile={_quoted(address.known_hosts)}", "GlobalKnownHostsFile=/dev/null"]
-    if address.proxy:
-        options.append(f"ProxyJump={address.proxy}")
-    if not tty:
-        options.append("BatchMode=yes")
-    for option in options:
-        argv += ["-o", option]
-    if tty and command:
-        argv.append("-t")
-    argv += ["-p", str(address.port), "-l", address.user, "--", address.host]
-    return [*argv, remote_line(command)] if command else argv
-
-
-def _quoted(path: Path) -> str:
-    """A path as a value in ssh's options, where `%` begins a token and a space ends the value."""
-    return '"' + str(path).replace("%", "%%") + '"'
-
-
-def remote_line(words: Sequence[str]) -> str:
-    """One argument is a shell line as it is; several are an argv that arrives word for word."""
-    if any("\0" in word for word in words):
-        raise UsageError("a command cannot hold a NUL character")
-    return words[0] if len(words) == 1 else shlex.join(words)

@@ -17,7 +17,7 @@ from trainer import run_folder
 from ..errors import GpuError, ToolMissing
 from ..providers.base import Address
 from ..reporter import Progress
-from .ssh import ssh_argv
+from .openssh import ssh_argv
 from .sums import mark_verified, verify
 
 __all__ = ["mark_verified", "pull", "push", "refuse_strangers", "verify"]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..ledger import Ledger
 from ..providers import open_provider
 from ..providers.base import Provider
-from ..remote.ssh import Connection, connect
 from ..reporter import Reporter
 from ..sandbox import region
 from ..settings import Home, Profile
 from ..state import StateFile
+
+if TYPE_CHECKING:
+    from ..remote.ssh import Connection
 
 # A first boot with cloud-init takes EC2 a minute or two; a machine that is silent for longer is broken.
 BOOT_SECONDS = 300.0
@@ -52,4 +55,7 @@ class Desk:
 
     def connect(self, wait: float = 10.0) -> Connection:
         """A checked connection to the machine, which must be running."""
+        # paramiko takes a tenth of a second to load, and most commands open no connection.
+        from ..remote.ssh import connect
+
         return connect(self.provider().address(), wait=wait, say=self.reporter.line)

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 
 from ..errors import MachineAbsent, ToolMissing
-from ..remote import ssh
+from ..remote import openssh
 from ..sandbox import sshd
 from .desk import Desk
 
@@ -30,7 +30,7 @@ def get(desk: Desk, kind: str) -> str:
 
 def shell(desk: Desk, words: Sequence[str]) -> int:
     """An interactive shell through the system's `ssh`, or one command; returns its exit code."""
-    argv = ssh.ssh_argv(desk.provider().address(), tty=not words, command=words)
+    argv = openssh.ssh_argv(desk.provider().address(), tty=not words, command=words)
     return run_ssh(argv) if words else on_terminal(desk, argv)
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from orchestrator.errors import UsageError
 from orchestrator.providers.base import Address
 from orchestrator.remote import ssh
-from orchestrator.remote.ssh import connect, remote_line, ssh_argv
+from orchestrator.remote.openssh import remote_line, ssh_argv
+from orchestrator.remote.ssh import connect
 
 from .conftest import Machine, free_place, keygen, kill
 

@@ -1,0 +1,50 @@
+"""The system's own `ssh`, told where the machine is and held to its one host key. Loads no paramiko."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UsageError
+from ..providers.base import Address
+
+CONNECT_SECONDS = 10.0
+
+
+def config_file(address: Address) -> list[str]:
+    """With a key of its own the machine's access owes nothing to the user's SSH configuration."""
+    return ["ssh", "-F", "/dev/null"] if address.key_file else ["ssh"]
+
+
+def ssh_argv(address: Address, *, tty: bool = False, command: Sequence[str] = ()) -> list[str]:
+    """The system's `ssh` to the same machine, as strict as `Connection`. `tty`: a terminal for `command` too."""
+    argv = config_file(address)
+    options = ["StrictHostKeyChecking=yes", "UpdateHostKeys=no", f"ConnectTimeout={CONNECT_SECONDS:.0f}"]
+    options += ["ServerAliveInterval=5", "ServerAliveCountMax=2"]
+    if address.key_file:
+        options += [f"IdentityFile={_quoted(address.key_file)}", "IdentitiesOnly=yes", "IdentityAgent=none"]
+    if address.known_hosts:
+        options += [f"UserKnownHostsFile={_quoted(address.known_hosts)}", "GlobalKnownHostsFile=/dev/null"]
+    if address.proxy:
+        options.append(f"ProxyJump={address.proxy}")
+    if not tty:
+        options.append("BatchMode=yes")
+    for option in options:
+        argv += ["-o", option]
+    if tty and command:
+        argv.append("-t")
+    argv += ["-p", str(address.port), "-l", address.user, "--", address.host]
+    return [*argv, remote_line(command)] if command else argv
+
+
+def _quoted(path: Path) -> str:
+    """A path as a value in ssh's options, where `%` begins a token and a space ends the value."""
+    return '"' + str(path).replace("%", "%%") + '"'
+
+
+def remote_line(words: Sequence[str]) -> str:
+    """One argument is a shell line as it is; several are an argv that arrives word for word."""
+    if any("\0" in word for word in words):
+        raise UsageError("a command cannot hold a NUL character")
+    return words[0] if len(words) == 1 else shlex.join(words)
