@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pty
 import re
@@ -14,7 +15,8 @@ import click
 import pytest
 
 from orchestrator.cli.machine import credentials_at_hand
-from orchestrator.cli.main import gpu, main
+from orchestrator.cli.main import FAMILIES, gpu, main
+from orchestrator.cli.options import Group
 from orchestrator.cli.terminal import PlainProgress, Terminal, printable
 from orchestrator.errors import Declined, nearest
 
@@ -29,7 +31,10 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
 
 
 def commands(group: click.Group, prefix: str = "gpu") -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, name
         if isinstance(command, click.Group):
             yield from commands(command, f"{prefix} {name}")
         else:
@@ -99,6 +104,26 @@ def test_help_needs_neither_boto3_nor_torch_nor_moto() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_each_family_makes_the_commands_that_it_is_loaded_for() -> None:
+    for family, names in FAMILIES.items():
+        fresh = Group("gpu")
+        importlib.import_module(f"orchestrator.cli.{family}").register(fresh)
+        assert set(fresh.commands) == set(names), family
+
+
+def test_one_command_loads_its_own_family_alone() -> None:
+    script = """
+import contextlib, sys
+from orchestrator.cli.main import main
+with contextlib.suppress(SystemExit):
+    main(["ip", "--help"])
+unwanted = ("PIL", "rich", "paramiko", "boto3", "botocore", "orchestrator.cli.data", "orchestrator.cli.runs")
+print([name for name in unwanted if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_ctrl_c_inside_a_finalizer_is_heard() -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
+from collections.abc import Mapping
 
 import click
 
 from .. import __version__
 from ..errors import GpuError
-from . import data, entrance, machine, runs, sandbox
 from .interrupt import heed_everywhere
 from .options import Given, Group
 from .terminal import printable
 
 INTERRUPTED = 130
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "data": ("data",),
+    "entrance": ("get", "get-p2", "get-t2", "ip", "ssh"),
+    "machine": ("destroy", "start", "status", "stop"),
+    "runs": ("attach", "cancel", "jobs", "logs", "pull", "train"),
+    "sandbox": ("sandbox",),
+}
+"""A module of this package, and the commands that its `register` makes: it is loaded for one of them alone."""
 
 
 class Gpu(Group):
@@ -25,6 +35,16 @@ class Gpu(Group):
         ("The machine", ("ip", "get", "get-p2", "get-t2", "destroy")),
         ("Rehearsal", ("sandbox",)),
     )
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *(name for names in FAMILIES.values() for name in names)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands:
+            for family, names in FAMILIES.items():
+                if cmd_name in names:
+                    importlib.import_module(f".{family}", __package__).register(self)
+        return super().get_command(ctx, cmd_name)
 
 
 @click.group(cls=Gpu, name="gpu", context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,10 +58,6 @@ def gpu() -> None:
     gpu ssh                     be on it
     gpu stop                    stop paying
     """
-
-
-for family in (machine, entrance, runs, data, sandbox):
-    family.register(gpu)
 
 
 def main(argv: list[str] | None = None) -> None:
