@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ class Instances:
         self._due: dict[str, float] = {}
         self._ending: dict[str, Any] = {}
         self._enders = ThreadPoolExecutor(max_workers=32)
+        self.sticks: Callable[[Any], bool] = lambda _: False
+        """Whether an instance stays pending."""
+        self.interruption: Callable[[Any], str] = lambda _: "terminate"
+        """What EC2 does to a spot instance that it takes back: `stop` or `terminate`."""
 
     def all(self) -> Iterator[Any]:
         """moto's own instance objects, of every region that has been asked for."""
@@ -40,6 +44,12 @@ class Instances:
 
     def get(self, instance_id: str) -> Any | None:
         return next((one for one in self.all() if one.id == instance_id), None)
+
+    def zone_of(self, subnet_id: str) -> str:
+        """Empty for a subnet that is not there."""
+        backends = list(ec2_backends[ACCOUNT].values())
+        found = [zone for backend in backends for zone in backend.subnets.values() if subnet_id in zone]
+        return str(found[0][subnet_id].availability_zone) if found else ""
 
     def set_state(self, instance: Any, name: str) -> None:
         """Where every Describe call reads it; a state that passes by itself does so `delay` seconds later."""
@@ -57,6 +67,19 @@ class Instances:
     def reboot(self, instance_id: str) -> None:
         if instance_id in self._machines:
             self._machines[instance_id].reboot()
+
+    def end(self, instance: Any, code: str, why: str) -> None:
+        """Terminate it for a reason of EC2's list."""
+        instance.ec2_backend.terminate_instances([instance.id])
+        self.set_state(instance, "shutting-down")
+        _explain(instance, code, why)
+
+    def interrupt(self, instance: Any) -> None:
+        """Take a spot instance back."""
+        if self.interruption(instance) == "stop":
+            self._halt(instance, "Server.SpotInstanceShutdown", "Spot instance shutdown")
+        else:
+            self.end(instance, "Server.SpotInstanceTermination", "Spot instance termination")
 
     def step(self) -> None:
         """Bring machines and states one step nearer to each other; called several times a second."""
@@ -78,6 +101,8 @@ class Instances:
     def _advance(self, instance: Any) -> None:
         state = instance._state.name
         if state not in NEXT or time.monotonic() < self._due.get(instance.id, 0):
+            return
+        if state == "pending" and self.sticks(instance):
             return
         ending = self._ending.get(instance.id)
         if ending is not None and not ending.done():
@@ -111,14 +136,20 @@ class Instances:
         return self._machines[instance.id]
 
     def _shut_down_from_inside(self, instance: Any) -> None:
+        reason = ("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
         if instance.instance_initiated_shutdown_behavior == "terminate":
-            instance.ec2_backend.terminate_instances([instance.id])
-            self.set_state(instance, "shutting-down")
+            self.end(instance, *reason)
         else:
-            instance.stop()
-            self.set_state(instance, "stopping")
-        instance.state_reason.code = "Client.InstanceInitiatedShutdown"
-        instance.state_reason.message = "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
+            self._halt(instance, *reason)
+
+    def _halt(self, instance: Any, code: str, why: str) -> None:
+        instance.stop()
+        self.set_state(instance, "stopping")
+        _explain(instance, code, why)
+
+
+def _explain(instance: Any, code: str, why: str) -> None:
+    instance.state_reason.code, instance.state_reason.message = code, f"{code}: {why}"
 
 
 def _addresses(instance: Any) -> list[Any]:

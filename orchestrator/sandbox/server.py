@@ -42,7 +42,7 @@ def _serve(folder: Path, state: Path, ended: threading.Event) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import ThreadedWSGIServer
 
-    from .gateway import Gateway
+    from . import application
     from .instances import Instances
 
     class Handler(MotoRequestHandler):
@@ -56,14 +56,15 @@ def _serve(folder: Path, state: Path, ended: threading.Event) -> None:
 
     catalog.stock()
     instances = Instances(folder, delay=float(os.environ.get("GPU_SANDBOX_DELAY") or 0.4))
-    application = Gateway(DomainDispatcherApplication(create_backend_app), instances)
-    listener = Listener("127.0.0.1", 0, application, Handler)
+    region = application.Application(DomainDispatcherApplication(create_backend_app), instances, folder)
+    listener = Listener("127.0.0.1", 0, region.panel, Handler)
     threading.Thread(target=listener.serve_forever, daemon=True).start()
     _announce(state, listener.server_port)
     try:
         # In the main thread: the kernel counts the machines as children of the thread that started them.
         while not ended.wait(TICK):
             instances.step()
+            region.step()
     finally:
         listener.shutdown()
         instances.stop_all()
