@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from ..errors import GpuError
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import GpuError, UsageError, nearest
 from ..sandbox import region
+from ..sandbox.control import Control
 from ..sandbox.region import Region
+from ..sandbox.rehearsals import REHEARSALS
 from .desk import Desk
 
 
@@ -30,3 +36,41 @@ def status(desk: Desk) -> Region:
     if found is None:
         raise GpuError("the sandbox is not up", "Start it with: gpu sandbox up")
     return found
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One that can be rehearsed, and where the region has it now."""
+
+    name: str
+    about: str
+    active: tuple[dict[str, Any], ...]
+
+
+def faults(desk: Desk) -> list[Fault]:
+    """All that can be rehearsed; also where no region is up."""
+    found = region.find(desk.home.sandbox)
+    active = Control(found.endpoint_url).faults() if found else []
+    return [
+        Fault(name, rehearsal.about, tuple(one for one in active if one["name"] == name))
+        for name, rehearsal in REHEARSALS.items()
+    ]
+
+
+def set_fault(desk: Desk, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Let the region have a fault; it is started for that, where it is not up. UsageError for what cannot be."""
+    _check_name(name)
+    return Control(up(desk).endpoint_url).set(name, **options)
+
+
+def clear_faults(desk: Desk, name: str | None) -> int:
+    """End the faults of that name, or all of them; returns how many there were."""
+    if name is not None:
+        _check_name(name)
+    found = region.find(desk.home.sandbox)
+    return Control(found.endpoint_url).clear(name) if found else 0
+
+
+def _check_name(name: str) -> None:
+    if name not in REHEARSALS:
+        raise UsageError(f"there is no fault {name}", nearest(name, REHEARSALS) or "See them with: gpu sandbox fault")
