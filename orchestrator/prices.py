@@ -100,7 +100,7 @@ def price(
     `cache` is the folder of what regions have told; without it, or with nothing in it, the dated table speaks.
     """
     told = _told(region, cache)
-    hour, source = _spot(instance_type, told) if spot else _on_demand(instance_type, region, told)
+    hour, source = _spot(instance_type, told) if spot else on_demand(instance_type, region, told)
     if hour is None:
         return None
     return Price(hour, storage(region, cache).per_month(disk_gb), f"{source}, {region}")
@@ -127,7 +127,7 @@ def _spot(instance_type: str, told: pricelist.PriceList | None) -> tuple[float |
     return told.spot.get(instance_type), f"EC2 spot price, cheapest zone, {told.spot_asked:%Y-%m-%d %H:%M} UTC"
 
 
-def _on_demand(instance_type: str, region: str, told: pricelist.PriceList | None) -> tuple[float | None, str]:
+def on_demand(instance_type: str, region: str, told: pricelist.PriceList | None) -> tuple[float | None, str]:
     known = table()
     # A cache from before this package was made would hide newer figures.
     if told and told.asked and told.asked.date().isoformat() >= known.date and instance_type in told.hour:
