@@ -80,6 +80,11 @@ class StateFile:
             self._write(replace(content, tokens={**content.tokens, purpose: fresh}))
             return fresh.token
 
+    def kept_token(self, purpose: str) -> str | None:
+        """The token that is kept for the purpose, whatever request it belongs to."""
+        known = self._read().tokens.get(purpose)
+        return known.token if known else None
+
     def forget_token(self, purpose: str) -> None:
         """After the request's result has been seen: the same request, made again later, is another one."""
         if purpose not in self._read().tokens:

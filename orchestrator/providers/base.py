@@ -27,8 +27,11 @@ class Wish:
 
     kind: str
     instance_type: str | None = None
-    spot: bool = False
-    """Spare capacity at the spot price, which EC2 may stop at two minutes' notice. Only for a machine to be made."""
+    spot: bool | None = None
+    """Spare capacity at the spot price, which EC2 may stop at two minutes' notice; None: as the profile says, or as it
+    was made."""
+    rest: bool = False
+    """A machine that is made shall be stopped in the end."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +115,11 @@ class Removable(Protocol):
 
 
 @runtime_checkable
-class Creatable(Protocol):
-    """A provider that can make a machine without leaving it running."""
+class Admitting(Protocol):
+    """A provider with a door that is open to known addresses alone."""
 
-    def plan_creation(self, wish: Wish) -> Plan:
-        """What `create` would do; empty when the machine is there, running or stopped."""
-
-    def create(self, plan: Plan) -> None:
-        """Make what is missing; the machine is stopped afterwards unless it was there and ran."""
+    def admit(self) -> bool:
+        """Makes sure that this computer's address of today may come in; True when something had to be changed."""
 
 
 @runtime_checkable
@@ -127,11 +127,12 @@ class Resizable(Protocol):
     """A provider whose machine can change its type and keep its disk."""
 
     def plan_resize(self, wish: Wish) -> Plan:
-        """From what is to `wish` (`instance_type`, otherwise the first fitting type of `kind`); refuses what cannot be
-        before anything is stopped."""
+        """To a machine of `wish` (its `instance_type`, otherwise the first type of its `kind` that is offered); refuses
+        what cannot be before anything is stopped."""
 
-    def resize(self, plan: Plan) -> None:
-        """Carry it out; a machine that ran runs again afterwards. Safe to repeat after an interruption."""
+    def resize(self, plan: Plan) -> str:
+        """Carry it out, and return the kind that the machine is of now. One that ran runs again afterwards. Safe to
+        repeat after an interruption."""
 
 
 @runtime_checkable

@@ -56,9 +56,9 @@ class Cloud:
         made = AwsProvider.open(
             self.profile, kind=kind, home=self.home, endpoint_url=self.endpoint, say=self.said.append
         )
-        events = made._session.ec2.meta.events
-        events.register("provide-client-params.ec2.*", self._before)
-        events.register("after-call.ec2.*", self._after)
+        for client in (made._session.ec2, made._session.ec2_once):
+            client.meta.events.register("provide-client-params.ec2.*", self._before)
+            client.meta.events.register("after-call.ec2.*", self._after)
         return made
 
     def start(self, kind: str = "t2") -> Any:

@@ -157,11 +157,13 @@ def test_what_is_not_ours_is_left_alone(cloud: Cloud) -> None:
 
 def test_the_door_moves_with_the_caller(cloud: Cloud) -> None:
     cloud.start()
-    ec2 = cloud.provider()._ec2
+    provider = cloud.provider()
+    ec2, changes = provider._ec2, provider._changes
     group = ec2.inventory().groups[0]
-    ec2.open_ssh(group.id, 2222, "192.0.2.1/32")
-    ec2.close_ssh(group.id, group.rules[0].id)
-    cloud.start()
+    changes.open_ssh(group.id, 2222, "192.0.2.1/32")
+    changes.close_ssh(group.id, group.rules[0].id)
+    assert provider.admit()
+    assert not provider.admit()
     assert [(rule.port, rule.cidr) for rule in ec2.inventory().groups[0].rules] == [(2222, "127.0.0.1/32")]
 
 

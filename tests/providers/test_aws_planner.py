@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime, timezone
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import GpuError
+from orchestrator.errors import GpuError, UsageError
 from orchestrator.providers.aws import planner, steps
 from orchestrator.providers.aws.inventory import (
     ElasticIp,
@@ -15,6 +18,8 @@ from orchestrator.providers.aws.inventory import (
     Inventory,
     Machine,
     Rule,
+    Snapshot,
+    SpotRequest,
     Subnet,
     Table,
     Vpc,
@@ -31,6 +36,18 @@ WHOLE = Inventory(
     keys=("k",),
     machines=(Machine("i", "t2", "running", "t2.micro", "s", "k"),),
     addresses=(ElasticIp("e", "192.0.2.9", "t2", "as", "i"),),
+)
+
+PARTS = sorted(name for name, value in vars(WHOLE).items() if value)
+EVERYTHING = Inventory(
+    **{
+        **vars(WHOLE),
+        "spot_requests": (SpotRequest("sir", "i", "active"),),
+        "images": (
+            Snapshot("ami", "i", "available", datetime(2026, 1, 1, tzinfo=timezone.utc), "/dev/sda1", ("snap-1",)),
+        ),
+        "loose_snapshots": ("snap-2",),
+    }
 )
 
 
@@ -77,7 +94,7 @@ def test_a_zone_that_is_full_is_left_with_its_subnet() -> None:
     assert run.zone == "a"
 
 
-@given(st.sets(st.sampled_from(sorted(vars(WHOLE)))))
+@given(st.sets(st.sampled_from(PARTS)))
 def test_from_any_subset_only_what_is_missing_is_made(missing: set[str]) -> None:
     # Without the network nothing that lies in it can be there; without the subnet no machine.
     if "vpcs" in missing:
@@ -99,7 +116,41 @@ def test_from_any_subset_only_what_is_missing_is_made(missing: set[str]) -> None
     assert len(made) == len(set(made))
 
 
-@given(st.sets(st.sampled_from(sorted(vars(WHOLE)))))
+@given(st.sets(st.sampled_from(sorted(vars(EVERYTHING)))))
 def test_removal_names_everything_that_is_there(there: set[str]) -> None:
-    have = Inventory(**{key: value for key, value in vars(WHOLE).items() if key in there})
-    assert len(planner.plan_removal(have)) == len(there)
+    have = Inventory(**{key: value for key, value in vars(EVERYTHING).items() if key in there})
+    planned = repr(planner.plan_removal(have))
+    for part in there:
+        for thing in getattr(have, part):
+            named = thing if isinstance(thing, str) else getattr(thing, "id", None) or thing.image
+            assert f"'{named}'" in planned, (part, planned)
+    assert bool(planner.plan_removal(have)) == bool(there)
+
+
+def test_removal_lets_no_spot_request_make_another_machine() -> None:
+    order = [type(step).__name__ for step in planner.plan_removal(EVERYTHING)]
+    assert order.index("CancelSpot") < order.index("Unprotect") < order.index("Terminate") < order.index("DeleteVpc")
+
+
+def test_what_was_made_twice_is_removed() -> None:
+    twice = Inventory(
+        **{
+            **vars(WHOLE),
+            "vpcs": (Vpc("v"), Vpc("w")),
+            "gateways": (Gateway("g", "v"), Gateway("h")),
+            "groups": (*WHOLE.groups, Group("sh", "w")),
+            "addresses": (*WHOLE.addresses, ElasticIp("f", "192.0.2.8", "t2")),
+        }
+    )
+    assert set(planner.plan_start(WANTED, twice)) == {
+        steps.ReleaseAddress("f", "192.0.2.8", None),
+        steps.DeleteGroup("sh"),
+        steps.DeleteVpc("w"),
+        steps.DeleteGateway("h", None),
+    }
+
+
+def test_an_on_demand_machine_is_not_taken_for_a_spot_one() -> None:
+    with pytest.raises(UsageError, match="on-demand"):
+        planner.plan_start(replace(WANTED, spot=True), WHOLE)
+    assert planner.plan_start(replace(WANTED, spot=False), WHOLE) == ()

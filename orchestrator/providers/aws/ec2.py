@@ -1,21 +1,35 @@
-"""EC2 in a typed handful of verbs: callers see our own data, never its responses."""
+"""What EC2 says of a region, as our own data: callers never see its responses. Changes are in `changes.py`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timezone
-from typing import TYPE_CHECKING, Any, cast
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
-from .inventory import ElasticIp, Gateway, Group, Inventory, Machine, Rule, Subnet, Table, Tags, Vpc
+from .changes import RULE
+from .inventory import (
+    Build,
+    ElasticIp,
+    Gateway,
+    Group,
+    Hardware,
+    Inventory,
+    Machine,
+    Rule,
+    Snapshot,
+    SpotRequest,
+    Subnet,
+    Table,
+    Tags,
+    Vpc,
+)
 from .session import Session, in_words
-from .steps import NETWORK
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import FilterTypeDef, TagSpecificationTypeDef
-
-RULE = "gpu: ssh from its owner"
-"""The description of the rules that gpu writes, by which it knows them again."""
+    from mypy_boto3_ec2.type_defs import FilterTypeDef
 
 
 @dataclass(frozen=True)
@@ -36,34 +50,32 @@ class Ec2:
 
     @in_words
     def inventory(self) -> Inventory:
-        """All that carries our tags."""
-        return Inventory(
-            vpcs=self._vpcs(),
-            gateways=self._gateways(),
-            subnets=self._subnets(),
-            tables=self._tables(),
-            groups=self._groups(),
-            keys=tuple(sorted(k["KeyName"] for k in self._ec2.describe_key_pairs(Filters=self._mine())["KeyPairs"])),
-            machines=self.machines(),
-            addresses=self.addresses(),
-        )
+        """All that carries our tags. A dozen questions, asked at once: each takes EC2 a tenth of a second or two."""
+        questions = {
+            "vpcs": self._vpcs,
+            "gateways": self._gateways,
+            "subnets": self._subnets,
+            "tables": self._tables,
+            "groups": self._groups,
+            "keys": self._keys,
+            "machines": self.machines,
+            "addresses": self.addresses,
+            "spot_requests": self._spot_requests,
+            "images": self._images,
+            "loose_snapshots": self._snapshots,
+        }
+        with ThreadPoolExecutor(max_workers=len(questions)) as pool:
+            asked = {name: pool.submit(question) for name, question in questions.items()}
+            answers: dict[str, Any] = {name: answer.result() for name, answer in asked.items()}
+        used = {snapshot for image in answers["images"] for snapshot in image.snapshots}
+        answers["loose_snapshots"] = tuple(s for s in answers["loose_snapshots"] if s not in used)
+        return Inventory(**answers)
 
     @in_words
     def machines(self, kind: str | None = None) -> tuple[Machine, ...]:
         pages = self._ec2.get_paginator("describe_instances").paginate(Filters=self._mine(kind))
         found = [i for page in pages for reservation in page["Reservations"] for i in reservation["Instances"]]
-        return tuple(
-            Machine(
-                id=i["InstanceId"],
-                kind=_tag(i.get("Tags", []), "gpu:kind"),
-                phase=i["State"]["Name"],
-                type=i["InstanceType"],
-                subnet=i.get("SubnetId"),
-                key_name=i.get("KeyName"),
-                launched=i["LaunchTime"].astimezone(timezone.utc),
-            )
-            for i in sorted(found, key=lambda i: i["InstanceId"])
-        )
+        return tuple(_machine(i) for i in sorted(found, key=lambda i: i["InstanceId"]))
 
     @in_words
     def addresses(self, kind: str | None = None) -> tuple[ElasticIp, ...]:
@@ -85,12 +97,52 @@ class Ec2:
         return found[0]["Instances"][0]["State"]["Name"] if found else "pending"
 
     @in_words
+    def hardware(self, instance_type: str) -> Hardware | None:
+        """None where the region does not know the type."""
+        wanted: list[FilterTypeDef] = [{"Name": "instance-type", "Values": [instance_type]}]
+        found = self._ec2.describe_instance_types(Filters=wanted)["InstanceTypes"]
+        if not found:
+            return None
+        about = found[0]
+        return Hardware(
+            instance_type,
+            architectures=frozenset(about.get("ProcessorInfo", {}).get("SupportedArchitectures", [])),
+            virtualizations=frozenset(about.get("SupportedVirtualizationTypes", [])),
+            boot_modes=frozenset(about.get("SupportedBootModes", [])),
+            needs_ena=about.get("NetworkInfo", {}).get("EnaSupport") == "required",
+        )
+
+    @in_words
+    def image_state(self, image: str) -> str:
+        found = self._ec2.describe_images(ImageIds=[image])["Images"]
+        return str(found[0].get("State", "pending")) if found else "pending"
+
+    @in_words
+    def image_snapshots(self, image: str) -> tuple[str, ...]:
+        found = self._ec2.describe_images(ImageIds=[image])["Images"]
+        return _snapshot(found[0]).snapshots if found else ()
+
+    @in_words
+    def protected(self, machine: str) -> bool:
+        """Whether EC2 refuses to terminate it."""
+        about = self._ec2.describe_instance_attribute(InstanceId=machine, Attribute="disableApiTermination")
+        return bool(about.get("DisableApiTermination", {}).get("Value"))
+
+    @in_words
     def zones(self, instance_type: str) -> tuple[str, ...]:
         """The region's zones that offer the type, in order; none where the region does not have it."""
         pages = self._ec2.get_paginator("describe_instance_type_offerings").paginate(
             LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [instance_type]}]
         )
         return tuple(sorted(o["Location"] for page in pages for o in page["InstanceTypeOfferings"]))
+
+    @in_words
+    def offered(self, zone: str) -> frozenset[str]:
+        """Every instance type that the zone offers."""
+        pages = self._ec2.get_paginator("describe_instance_type_offerings").paginate(
+            LocationType="availability-zone", Filters=[{"Name": "location", "Values": [zone]}]
+        )
+        return frozenset(str(o["InstanceType"]) for page in pages for o in page["InstanceTypeOfferings"])
 
     @in_words
     def image(self, image: str) -> Image | None:
@@ -104,161 +156,6 @@ class Ec2:
         images = [Image(i["ImageId"], i.get("RootDeviceName") or "/dev/sda1", i["CreationDate"]) for i in found]
         return max(images, key=lambda i: (i.created, i.id), default=None)
 
-    # --- making
-
-    @in_words
-    def create_vpc(self) -> str:
-        return self._ec2.create_vpc(CidrBlock=NETWORK, TagSpecifications=self._spec("vpc"))["Vpc"]["VpcId"]
-
-    @in_words
-    def enable_dns(self, vpc: str) -> None:
-        self._ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsSupport={"Value": True})
-        self._ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
-
-    @in_words
-    def create_gateway(self) -> str:
-        made = self._ec2.create_internet_gateway(TagSpecifications=self._spec("internet-gateway"))
-        return made["InternetGateway"]["InternetGatewayId"]
-
-    @in_words
-    def attach_gateway(self, gateway: str, vpc: str) -> None:
-        self._ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
-
-    @in_words
-    def create_subnet(self, vpc: str, zone: str) -> str:
-        made = self._ec2.create_subnet(
-            VpcId=vpc, CidrBlock=NETWORK, AvailabilityZone=zone, TagSpecifications=self._spec("subnet")
-        )
-        return made["Subnet"]["SubnetId"]
-
-    @in_words
-    def create_table(self, vpc: str, token: str) -> str:
-        made = self._ec2.create_route_table(VpcId=vpc, ClientToken=token, TagSpecifications=self._spec("route-table"))
-        return made["RouteTable"]["RouteTableId"]
-
-    @in_words
-    def add_route(self, table: str, gateway: str) -> None:
-        """0.0.0.0/0 through `gateway`; one that leads to a gateway of the past is replaced."""
-        known = self._ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"][0]["Routes"]
-        there = any(route.get("DestinationCidrBlock") == "0.0.0.0/0" for route in known)
-        change = self._ec2.replace_route if there else self._ec2.create_route
-        change(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
-
-    @in_words
-    def link_table(self, table: str, subnet: str) -> None:
-        self._ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
-
-    @in_words
-    def create_group(self, vpc: str) -> str:
-        name = self._tags.pairs()["Name"]
-        made = self._ec2.create_security_group(
-            GroupName=name, Description=RULE, VpcId=vpc, TagSpecifications=self._spec("security-group")
-        )
-        return made["GroupId"]
-
-    @in_words
-    def open_ssh(self, group: str, port: int, cidr: str) -> None:
-        self._ec2.authorize_security_group_ingress(
-            GroupId=group,
-            IpPermissions=[
-                {
-                    "IpProtocol": "tcp",
-                    "FromPort": port,
-                    "ToPort": port,
-                    "IpRanges": [{"CidrIp": cidr, "Description": RULE}],
-                }
-            ],
-            TagSpecifications=self._spec("security-group-rule"),
-        )
-
-    @in_words
-    def close_ssh(self, group: str, rule: str) -> None:
-        self._ec2.revoke_security_group_ingress(GroupId=group, SecurityGroupRuleIds=[rule])
-
-    @in_words
-    def import_key(self, name: str, public_key: str) -> None:
-        self._ec2.import_key_pair(
-            KeyName=name, PublicKeyMaterial=public_key.encode(), TagSpecifications=self._spec("key-pair")
-        )
-
-    @in_words
-    def allocate_address(self, kind: str) -> str:
-        made = self._ec2.allocate_address(Domain="vpc", TagSpecifications=self._spec("elastic-ip", kind=kind))
-        return made["AllocationId"]
-
-    @in_words
-    def associate_address(self, address: str, machine: str) -> None:
-        self._ec2.associate_address(AllocationId=address, InstanceId=machine, AllowReassociation=True)
-
-    @in_words
-    def run_instance(self, request: dict[str, Any], token: str) -> str:
-        """`request` is what `instance_request` makes."""
-        return self._ec2.run_instances(**request, ClientToken=token)["Instances"][0]["InstanceId"]
-
-    def instance_request(self, kind: str) -> dict[str, Any]:
-        """The part of RunInstances that is the same for every machine."""
-        return {
-            "MinCount": 1,
-            "MaxCount": 1,
-            "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
-            "InstanceInitiatedShutdownBehavior": "stop",
-            "TagSpecifications": self._spec("instance", "volume", "network-interface", kind=kind),
-        }
-
-    @in_words
-    def start_instance(self, machine: str) -> None:
-        self._ec2.start_instances(InstanceIds=[machine])
-
-    @in_words
-    def stop_instance(self, machine: str) -> None:
-        self._ec2.stop_instances(InstanceIds=[machine])
-
-    # --- removing
-
-    @in_words
-    def terminate(self, machines: Sequence[str]) -> None:
-        self._ec2.terminate_instances(InstanceIds=list(machines))
-
-    @in_words
-    def disassociate_address(self, association: str) -> None:
-        self._ec2.disassociate_address(AssociationId=association)
-
-    @in_words
-    def release_address(self, address: str) -> None:
-        self._ec2.release_address(AllocationId=address)
-
-    @in_words
-    def delete_key(self, name: str) -> None:
-        self._ec2.delete_key_pair(KeyName=name)
-
-    @in_words
-    def delete_group(self, group: str) -> None:
-        self._ec2.delete_security_group(GroupId=group)
-
-    @in_words
-    def delete_subnet(self, subnet: str) -> None:
-        self._ec2.delete_subnet(SubnetId=subnet)
-
-    @in_words
-    def unlink_table(self, link: str) -> None:
-        self._ec2.disassociate_route_table(AssociationId=link)
-
-    @in_words
-    def delete_table(self, table: str) -> None:
-        self._ec2.delete_route_table(RouteTableId=table)
-
-    @in_words
-    def detach_gateway(self, gateway: str, vpc: str) -> None:
-        self._ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
-
-    @in_words
-    def delete_gateway(self, gateway: str) -> None:
-        self._ec2.delete_internet_gateway(InternetGatewayId=gateway)
-
-    @in_words
-    def delete_vpc(self, vpc: str) -> None:
-        self._ec2.delete_vpc(VpcId=vpc)
-
     # --- the inventory's parts
 
     def _mine(self, kind: str | None = None) -> list[FilterTypeDef]:
@@ -267,9 +164,25 @@ class Ec2:
             wanted["gpu:kind"] = kind
         return [{"Name": f"tag:{key}", "Values": [value]} for key, value in wanted.items()]
 
-    def _spec(self, *resources: str, kind: str | None = None) -> list[TagSpecificationTypeDef]:
-        tags = [{"Key": key, "Value": value} for key, value in self._tags.pairs(kind).items()]
-        return cast("list[TagSpecificationTypeDef]", [{"ResourceType": r, "Tags": tags} for r in resources])
+    def _keys(self) -> tuple[str, ...]:
+        return tuple(sorted(k["KeyName"] for k in self._ec2.describe_key_pairs(Filters=self._mine())["KeyPairs"]))
+
+    def _spot_requests(self) -> tuple[SpotRequest, ...]:
+        alive: list[FilterTypeDef] = [{"Name": "state", "Values": ["open", "active", "disabled"]}]
+        pages = self._ec2.get_paginator("describe_spot_instance_requests").paginate(Filters=self._mine() + alive)
+        found = [request for page in pages for request in page["SpotInstanceRequests"]]
+        return tuple(SpotRequest(r["SpotInstanceRequestId"], r.get("InstanceId") or None, r["State"]) for r in found)
+
+    def _images(self) -> tuple[Snapshot, ...]:
+        """Those on the way from one machine to another; images that somebody baked are not of a machine's life."""
+        wanted: list[FilterTypeDef] = [{"Name": "tag-key", "Values": ["gpu:replaces"]}]
+        found = self._ec2.describe_images(Owners=["self"], Filters=self._mine() + wanted)["Images"]
+        return tuple(_snapshot(image) for image in sorted(found, key=lambda i: i["ImageId"]))
+
+    def _snapshots(self) -> tuple[str, ...]:
+        wanted: list[FilterTypeDef] = [{"Name": "tag-key", "Values": ["gpu:replaces"]}]
+        pages = self._ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=self._mine() + wanted)
+        return tuple(sorted(snapshot["SnapshotId"] for page in pages for snapshot in page["Snapshots"]))
 
     def _vpcs(self) -> tuple[Vpc, ...]:
         ids = sorted(v["VpcId"] for v in self._ec2.describe_vpcs(Filters=self._mine())["Vpcs"])
@@ -316,6 +229,54 @@ class Ec2:
             for r in found["SecurityGroupRules"]
             if not r["IsEgress"] and r.get("Description") == RULE and r.get("CidrIpv4")
         )
+
+
+def _machine(about: Any) -> Machine:
+    tags = about.get("Tags", [])
+    disks = [d["Ebs"]["VolumeId"] for d in about.get("BlockDeviceMappings", []) if d.get("Ebs", {}).get("VolumeId")]
+    cards = [card["NetworkInterfaceId"] for card in about.get("NetworkInterfaces", [])]
+    said = about.get("StateTransitionReason") or ""
+    return Machine(
+        id=about["InstanceId"],
+        kind=_tag(tags, "gpu:kind"),
+        phase=about["State"]["Name"],
+        type=about["InstanceType"],
+        subnet=about.get("SubnetId"),
+        key_name=about.get("KeyName"),
+        launched=about["LaunchTime"].astimezone(timezone.utc),
+        zone=about.get("Placement", {}).get("AvailabilityZone", ""),
+        build=Build(
+            architecture=about.get("Architecture") or "x86_64",
+            virtualization=about.get("VirtualizationType") or "hvm",
+            boot_mode=about.get("CurrentInstanceBootMode") or about.get("BootMode") or "legacy-bios",
+            ena=about.get("EnaSupport", True),
+        ),
+        root_device=about.get("RootDeviceName") or "/dev/sda1",
+        spot_request=about.get("SpotInstanceRequestId") or None,
+        spot=about.get("InstanceLifecycle") == "spot",
+        stopped=_moment(said) if about["State"]["Name"] != "running" else None,
+        reason=said or about.get("StateReason", {}).get("Message", ""),
+        parts=(*disks, *cards),
+        replaces=_tag(tags, "gpu:replaces") or None,
+    )
+
+
+def _snapshot(about: Any) -> Snapshot:
+    disks = about.get("BlockDeviceMappings", [])
+    return Snapshot(
+        image=about["ImageId"],
+        replaces=_tag(about.get("Tags", []), "gpu:replaces"),
+        state=about.get("State", "pending"),
+        created=datetime.fromisoformat(about["CreationDate"].replace("Z", "+00:00")),
+        root_device=about.get("RootDeviceName") or "/dev/sda1",
+        snapshots=tuple(d["Ebs"]["SnapshotId"] for d in disks if d.get("Ebs", {}).get("SnapshotId")),
+    )
+
+
+def _moment(reason: str) -> datetime | None:
+    """`User initiated (2026-11-23 12:00:00 GMT)`: the only place where EC2 tells when a machine was stopped."""
+    found = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", reason)
+    return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc) if found else None
 
 
 def _tag(tags: Sequence[Any], key: str) -> str:

@@ -4,39 +4,61 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import singledispatchmethod
-from pathlib import Path
-from typing import Any, TypeVar
+from functools import partial, singledispatchmethod
+from typing import Any, Protocol
 
 from ...errors import GpuError
 from ...state import StateFile
 from ..base import Step
-from . import keys, steps
-from .ec2 import Ec2
+from . import steps
+from .changes import Birth, Changes
 from .inventory import Inventory
-from .session import Gone, InUse
-from .userdata import user_data
+from .session import Gone, NotYet
+from .waiting import Waiting, gone_is_well, patiently
 
-R = TypeVar("R")
-SETTLE_SECONDS = 60.0
-"""How long EC2 may not have heard yet of what it has just made, or still count what it has just deleted."""
+
+class Tokens(Protocol):
+    """Client tokens: the same for the same request, written down before it is sent."""
+
+    def of(self, purpose: str, request: str) -> str: ...
+
+    def forget(self, purpose: str) -> None: ...
+
+
+class KeptTokens:
+    def __init__(self, state: StateFile) -> None:
+        self._state = state
+
+    def of(self, purpose: str, request: str) -> str:
+        digest = hashlib.sha256(request.encode()).hexdigest()
+        return self._state.token(purpose, digest=digest, new=lambda: str(uuid.uuid4()))
+
+    def forget(self, purpose: str) -> None:
+        self._state.forget_token(purpose)
+
+
+class NoTokens:
+    """For plans that are only shown."""
+
+    def of(self, purpose: str, request: str) -> str:
+        del request
+        return purpose
+
+    def forget(self, purpose: str) -> None:
+        del purpose
 
 
 @dataclass(frozen=True)
 class Local:
     """What the executor needs of this computer."""
 
-    state: StateFile
-    client_key: Path
-    host_key: Path
-    port: int
+    tokens: Tokens
+    public_key: Callable[[], str]
+    user_data: Callable[[], str]
     say: Callable[[str], None]
-    machine_seconds: float = 600.0
-    """How long a machine may take to start, stop or go."""
 
 
 @dataclass
@@ -51,6 +73,8 @@ class Made:
     group: str = ""
     address: str = ""
     machine: str = ""
+    image: str = ""
+    snapshots: tuple[str, ...] = ()
 
     @classmethod
     def already(cls, kind: str, have: Inventory) -> Made:
@@ -72,208 +96,207 @@ class Made:
 class Executor:
     """One run of steps."""
 
-    def __init__(self, ec2: Ec2, local: Local, made: Made) -> None:
-        self._ec2 = ec2
+    def __init__(self, changes: Changes, waiting: Waiting, local: Local, made: Made) -> None:
+        self._changes = changes
+        self._waiting = waiting
         self._local = local
         self._made = made
 
     def carry_out(self, plan: Iterable[Step]) -> None:
         for step in plan:
             self._local.say(step.sentence())
-            self._do(step)
+            self.do(step)
 
     @singledispatchmethod
-    def _do(self, step: Any) -> None:
+    def do(self, step: Any) -> None:
         raise TypeError(f"no way to carry out {type(step).__name__}")
 
-    @_do.register
+    # --- the network
+
+    @do.register
     def _(self, _: steps.CreateVpc) -> None:
-        self._made.vpc = self._ec2.create_vpc()
+        self._made.vpc = self._changes.create_vpc()
 
-    @_do.register
+    @do.register
     def _(self, _: steps.EnableDns) -> None:
-        patiently(lambda: self._ec2.enable_dns(self._made.vpc), Gone)
+        patiently(lambda: self._changes.enable_dns(self._made.vpc), Gone)
 
-    @_do.register
+    @do.register
     def _(self, _: steps.CreateGateway) -> None:
-        self._made.gateway = self._ec2.create_gateway()
+        self._made.gateway = self._changes.create_gateway()
 
-    @_do.register
+    @do.register
     def _(self, _: steps.AttachGateway) -> None:
-        patiently(lambda: self._ec2.attach_gateway(self._made.gateway, self._made.vpc), Gone)
+        patiently(lambda: self._changes.attach_gateway(self._made.gateway, self._made.vpc), Gone)
 
-    @_do.register
+    @do.register
     def _(self, step: steps.CreateSubnet) -> None:
-        self._made.subnet = patiently(lambda: self._ec2.create_subnet(self._made.vpc, step.zone), Gone)
+        self._made.subnet = patiently(lambda: self._changes.create_subnet(self._made.vpc, step.zone), Gone)
 
-    @_do.register
+    @do.register
     def _(self, _: steps.CreateTable) -> None:
-        token = self._token("table", self._made.vpc)
-        self._made.table = patiently(lambda: self._ec2.create_table(self._made.vpc, token), Gone)
-        self._local.state.forget_token("table")
+        token = self._local.tokens.of("table", self._made.vpc)
+        self._made.table = patiently(lambda: self._changes.create_table(self._made.vpc, token), Gone)
+        self._local.tokens.forget("table")
 
-    @_do.register
-    def _(self, _: steps.AddRoute) -> None:
-        patiently(lambda: self._ec2.add_route(self._made.table, self._made.gateway), Gone)
+    @do.register
+    def _(self, step: steps.AddRoute) -> None:
+        patiently(lambda: self._changes.add_route(self._made.table, self._made.gateway, instead=step.instead), Gone)
 
-    @_do.register
+    @do.register
     def _(self, _: steps.LinkTable) -> None:
-        patiently(lambda: self._ec2.link_table(self._made.table, self._made.subnet), Gone)
+        patiently(lambda: self._changes.link_table(self._made.table, self._made.subnet), Gone)
 
-    @_do.register
+    @do.register
     def _(self, _: steps.CreateGroup) -> None:
-        self._made.group = patiently(lambda: self._ec2.create_group(self._made.vpc), Gone)
+        self._made.group = patiently(lambda: self._changes.create_group(self._made.vpc), Gone)
 
-    @_do.register
+    @do.register
     def _(self, step: steps.OpenSsh) -> None:
-        patiently(lambda: self._ec2.open_ssh(self._made.group, step.port, step.cidr), Gone)
+        patiently(lambda: self._changes.open_ssh(self._made.group, step.port, step.cidr), Gone)
 
-    @_do.register
+    @do.register
     def _(self, step: steps.CloseSsh) -> None:
-        self._ec2.close_ssh(self._made.group, step.rule)
+        gone_is_well(lambda: self._changes.close_ssh(self._made.group, step.rule))
 
-    @_do.register
+    @do.register
     def _(self, step: steps.ImportKey) -> None:
-        self._ec2.import_key(step.name, keys.public(self._local.client_key))
+        self._changes.import_key(step.name, self._local.public_key())
 
-    @_do.register
+    @do.register
     def _(self, _: steps.AllocateAddress) -> None:
-        self._made.address = self._ec2.allocate_address(self._made.kind)
+        self._made.address = self._changes.allocate_address(self._made.kind)
 
-    @_do.register
+    # --- the machine
+
+    @do.register
     def _(self, step: steps.RunInstance) -> None:
-        request = self._request(step)
-        token = self._token(f"machine {step.kind}", json.dumps(request, sort_keys=True))
-        self._made.machine = patiently(lambda: self._ec2.run_instance(request, token), Gone)
+        birth = Birth(
+            step.kind,
+            type=step.type,
+            image=step.image or self._made.image,
+            root_device=step.root_device,
+            disk_gb=step.disk_gb,
+            key_name=step.key_name,
+            subnet=self._made.subnet,
+            group=self._made.group,
+            user_data=self._local.user_data(),
+            spot=step.spot,
+            replaces=step.replaces,
+        )
+        request = self._changes.birth_request(birth)
+        token = self._local.tokens.of(f"machine {step.kind}", json.dumps(request, sort_keys=True))
+        self._made.machine = patiently(lambda: self._changes.run_instance(request, token), Gone)
 
-    @_do.register
+    @do.register
     def _(self, step: steps.StartInstance) -> None:
-        self._ec2.start_instance(step.machine)
+        patiently(lambda: self._changes.start_instance(step.machine), NotYet)
 
-    @_do.register
+    @do.register
+    def _(self, step: steps.StopInstance) -> None:
+        self._changes.stop_instance(step.machine or self._made.machine)
+
+    @do.register
     def _(self, step: steps.AwaitStopped) -> None:
-        self.await_phase(step.machine, "stopped")
+        machine = step.machine or self._made.machine
+        if self._waiting.machine(machine, "stopped", unless=("terminated",)) != "stopped":
+            raise GpuError(f"{machine} was terminated by somebody else", "Run the same command again")
 
-    @_do.register
+    @do.register
     def _(self, _: steps.AwaitRunning) -> None:
         # Its token has done its work: the same request made after this machine has gone would get the dead one back.
-        reached = self.await_phase(self._made.machine, "running", unless=("terminated", "shutting-down", "stopped"))
-        self._local.state.forget_token(f"machine {self._made.kind}")
+        machine = self._made.machine
+        reached = self._waiting.machine(machine, "running", unless=("terminated", "shutting-down", "stopped"))
+        self._local.tokens.forget(f"machine {self._made.kind}")
         if reached != "running":
             raise GpuError(
-                f"the machine {self._made.machine} went to {reached} instead of running",
+                f"the machine {machine} went to {reached} instead of running",
                 "See its state reason in the EC2 console; `gpu start` tries again",
             )
 
-    @_do.register
+    @do.register
     def _(self, _: steps.AssociateAddress) -> None:
-        patiently(lambda: self._ec2.associate_address(self._made.address, self._made.machine), Gone)
+        patiently(lambda: self._changes.associate_address(self._made.address, self._made.machine), Gone, NotYet)
 
-    @_do.register
+    @do.register
+    def _(self, step: steps.ChangeType) -> None:
+        self._changes.change_type(step.machine, step.type)
+
+    @do.register
+    def _(self, step: steps.ChangeKind) -> None:
+        self._changes.change_kind(step.resources, step.kind)
+
+    @do.register
+    def _(self, step: steps.SaveDisk) -> None:
+        # A name that is new each time: one that was deregistered a moment ago may still count.
+        name = f"gpu-{step.machine}-{uuid.uuid4().hex[:8]}"
+        self._made.image = self._changes.create_image(step.machine, kind=step.kind, name=name)
+
+    @do.register
+    def _(self, step: steps.AwaitImage) -> None:
+        self._made.image = step.image or self._made.image
+        self._made.snapshots = self._waiting.image(self._made.image)
+
+    # --- removing
+
+    @do.register
+    def _(self, step: steps.CancelSpot) -> None:
+        gone_is_well(lambda: self._changes.cancel_spot(step.request))
+
+    @do.register
+    def _(self, step: steps.Unprotect) -> None:
+        gone_is_well(lambda: self._changes.unprotect(step.machine))
+
+    @do.register
     def _(self, step: steps.Terminate) -> None:
-        self._ec2.terminate(step.machines)
+        gone_is_well(lambda: self._changes.terminate(step.machines))
         for machine in step.machines:
-            self.await_phase(machine, "terminated")
+            self._waiting.machine(machine, "terminated")
 
-    @_do.register
+    @do.register
+    def _(self, step: steps.DeregisterImage) -> None:
+        gone_is_well(lambda: self._changes.deregister_image(step.image))
+
+    @do.register
+    def _(self, _: steps.DeregisterSaved) -> None:
+        self.do(steps.DeregisterImage(self._made.image))
+        for snapshot in self._made.snapshots:
+            self.do(steps.DeleteSnapshot(snapshot))
+
+    @do.register
+    def _(self, step: steps.DeleteSnapshot) -> None:
+        gone_is_well(lambda: self._changes.delete_snapshot(step.snapshot))
+
+    @do.register
     def _(self, step: steps.ReleaseAddress) -> None:
         if step.association:
-            gone_is_well(lambda: self._ec2.disassociate_address(str(step.association)))
-        gone_is_well(lambda: self._ec2.release_address(step.address))
+            gone_is_well(partial(self._changes.disassociate_address, step.association))
+        gone_is_well(lambda: self._changes.release_address(step.address))
 
-    @_do.register
+    @do.register
     def _(self, step: steps.DeleteKey) -> None:
-        gone_is_well(lambda: self._ec2.delete_key(step.name))
+        gone_is_well(lambda: self._changes.delete_key(step.name))
 
-    @_do.register
+    @do.register
     def _(self, step: steps.DeleteGroup) -> None:
-        gone_is_well(lambda: self._ec2.delete_group(step.group))
+        gone_is_well(lambda: self._changes.delete_group(step.group))
 
-    @_do.register
+    @do.register
     def _(self, step: steps.DeleteSubnet) -> None:
-        gone_is_well(lambda: self._ec2.delete_subnet(step.subnet))
+        gone_is_well(lambda: self._changes.delete_subnet(step.subnet))
 
-    @_do.register
+    @do.register
     def _(self, step: steps.DeleteTable) -> None:
         for link in step.links:
-            gone_is_well(lambda link=link: self._ec2.unlink_table(link))  # type: ignore[misc]
-        gone_is_well(lambda: self._ec2.delete_table(step.table))
+            gone_is_well(partial(self._changes.unlink_table, link))
+        gone_is_well(lambda: self._changes.delete_table(step.table))
 
-    @_do.register
+    @do.register
     def _(self, step: steps.DeleteGateway) -> None:
         if step.vpc:
-            gone_is_well(lambda: self._ec2.detach_gateway(step.gateway, str(step.vpc)))
-        gone_is_well(lambda: self._ec2.delete_gateway(step.gateway))
+            gone_is_well(partial(self._changes.detach_gateway, step.gateway, step.vpc))
+        gone_is_well(lambda: self._changes.delete_gateway(step.gateway))
 
-    @_do.register
+    @do.register
     def _(self, step: steps.DeleteVpc) -> None:
-        gone_is_well(lambda: self._ec2.delete_vpc(step.vpc))
-
-    def _token(self, purpose: str, request: str) -> str:
-        digest = hashlib.sha256(request.encode()).hexdigest()
-        return self._local.state.token(purpose, digest=digest, new=lambda: str(uuid.uuid4()))
-
-    def _request(self, step: steps.RunInstance) -> dict[str, Any]:
-        local = self._local
-        disk = {"VolumeSize": step.disk_gb, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
-        # No automatic public address: the elastic IP is the machine's one address, stopped or not.
-        network = {
-            "DeviceIndex": 0,
-            "SubnetId": self._made.subnet,
-            "Groups": [self._made.group],
-            "AssociatePublicIpAddress": False,
-        }
-        return {
-            **self._ec2.instance_request(step.kind),
-            "ImageId": step.image,
-            "InstanceType": step.type,
-            "KeyName": step.key_name,
-            "UserData": user_data(local.host_key, keys.public(local.host_key), port=local.port),
-            "BlockDeviceMappings": [{"DeviceName": step.root_device, "Ebs": disk}],
-            "NetworkInterfaces": [network],
-        }
-
-    def await_phase(self, machine: str, wanted: str, *, unless: tuple[str, ...] = ()) -> str:
-        """Wait until the machine is `wanted`, or one of `unless`, and return which; GpuError when it lasts too long."""
-        deadline, said, pause = time.monotonic() + self._local.machine_seconds, "", 0.2
-        while True:
-            phase = self._phase(machine)
-            if phase == wanted or (phase in unless and not (phase == "stopped" and said in ("", "stopped"))):
-                return phase
-            if phase != said:
-                self._local.say(f"waiting until {machine} is {wanted}; it is {phase}")
-                said = phase
-            if time.monotonic() > deadline:
-                raise GpuError(
-                    f"{machine} is still {phase} after {self._local.machine_seconds:.0f} seconds",
-                    "Run the same command again to go on waiting, or look at it in the EC2 console",
-                )
-            time.sleep(pause)
-            pause = min(pause * 1.5, 5.0)
-
-    def _phase(self, machine: str) -> str:
-        try:
-            return self._ec2.phase(machine)
-        except Gone:
-            return "pending" if machine == self._made.machine else "terminated"
-
-
-def patiently(verb: Callable[[], R], what: type[GpuError], seconds: float = SETTLE_SECONDS) -> R:
-    """`verb`, again while it fails with `what`: EC2 tells all of itself what has changed only after a while."""
-    deadline, pause = time.monotonic() + seconds, 0.5
-    while True:
-        try:
-            return verb()
-        except what:
-            if time.monotonic() + pause > deadline:
-                raise
-            time.sleep(pause)
-            pause *= 1.5
-
-
-def gone_is_well(delete: Callable[[], None]) -> None:
-    """`delete`, which may find it gone already; waits while something that is on its way out still uses it."""
-    try:
-        patiently(delete, InUse)
-    except Gone:
-        return
+        gone_is_well(lambda: self._changes.delete_vpc(step.vpc))

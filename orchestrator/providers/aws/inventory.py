@@ -18,10 +18,12 @@ class Tags:
     owner: str
     version: str
 
-    def pairs(self, kind: str | None = None) -> dict[str, str]:
+    def pairs(self, kind: str | None = None, replaces: str | None = None) -> dict[str, str]:
+        """`replaces` is the machine whose place the thing shall take."""
         name = f"gpu-{self.profile}" + (f"-{kind}" if kind else "")
         tags = {"Name": name, "gpu:profile": self.profile, "gpu:owner": self.owner, "gpu:version": self.version}
-        return {**tags, "gpu:kind": kind} if kind else tags
+        more = {"gpu:kind": kind, "gpu:replaces": replaces}
+        return {**tags, **{key: value for key, value in more.items() if value}}
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,27 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Build:
+    """What a disk expects of the hardware that it is started on, in EC2's words."""
+
+    architecture: str = "x86_64"
+    virtualization: str = "hvm"
+    boot_mode: str = "legacy-bios"
+    ena: bool = True
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What an instance type can start."""
+
+    type: str
+    architectures: frozenset[str]
+    virtualizations: frozenset[str]
+    boot_modes: frozenset[str]
+    needs_ena: bool
+
+
+@dataclass(frozen=True)
 class Machine:
     id: str
     kind: str
@@ -79,6 +102,37 @@ class Machine:
     subnet: str | None = None
     key_name: str | None = None
     launched: datetime | None = None
+    zone: str = ""
+    build: Build = Build()
+    root_device: str = "/dev/sda1"
+    spot: bool = False
+    spot_request: str | None = None
+    stopped: datetime | None = None
+    reason: str = ""
+    """EC2's own words for its last change of state."""
+    parts: tuple[str, ...] = ()
+    """Its volumes and network interfaces, which carry its kind's tags too."""
+    replaces: str | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An image made of a machine's disk on the way from one type to another, with the snapshots under it."""
+
+    image: str
+    replaces: str
+    state: str
+    created: datetime
+    root_device: str
+    snapshots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SpotRequest:
+    id: str
+    machine: str | None
+    state: str
+    """`open active disabled` are alive: EC2 may start something for them."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +156,27 @@ class Inventory:
     keys: tuple[str, ...] = ()
     machines: tuple[Machine, ...] = ()
     addresses: tuple[ElasticIp, ...] = ()
+    spot_requests: tuple[SpotRequest, ...] = ()
+    """Those that are alive."""
+    images: tuple[Snapshot, ...] = ()
+    loose_snapshots: tuple[str, ...] = ()
+    """Those whose image is gone."""
 
     def machine(self, kind: str) -> Machine | None:
-        """The kind's one machine that is not on its way out; refuses to choose between several."""
-        alive = [m for m in self.machines if m.kind == kind and m.phase in ALIVE]
+        """The kind's one machine that is not on its way out; refuses to choose between several.
+
+        Of one that is being replaced and the one that takes its place it is the latter.
+        """
+        replaced = {m.replaces for m in self.machines if m.phase in ALIVE}
+        alive = [m for m in self.machines if m.kind == kind and m.phase in ALIVE and m.id not in replaced]
         if len(alive) > 1:
             names = ", ".join(f"{m.id} ({m.phase})" for m in alive)
             raise GpuError(f"there are several {kind} machines: {names}", "Terminate all but one in the EC2 console")
         return alive[0] if alive else None
+
+    def replaced(self, machine: Machine) -> Machine | None:
+        """The one whose place `machine` takes, while it is still there."""
+        return next((m for m in self.machines if m.id == machine.replaces and m.phase in ALIVE), None)
 
     def address(self, kind: str) -> ElasticIp | None:
         """The kind's address; of several the one that is in use."""

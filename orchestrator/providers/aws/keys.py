@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ...errors import GpuError
 from ...settings import Home
 from ...state import write_atomically
+from ...trust import Trust
 
 
 def client_key(home: Home, profile: str) -> Path:
@@ -19,12 +20,39 @@ def client_key(home: Home, profile: str) -> Path:
 
 
 def host_key(home: Home, profile: str, kind: str) -> Path:
-    """The file of the private key by which the profile's machine of `kind` is known."""
-    return home.keys / f"{profile}-{kind}-host"
+    """The file of the private key by which a new machine of `kind` is known until it has one of its own."""
+    return Trust(home, profile, kind).first
+
+
+def fresh_host_key(home: Home, profile: str, kind: str) -> str:
+    """The public half of the host key for a machine that is about to be created.
+
+    The key of a creation that was interrupted is used again, since its request must be the same to the byte; what is
+    left of an earlier machine, which had made a key of its own, is removed first.
+    """
+    trust = Trust(home, profile, kind)
+    if trust.public.exists():
+        trust.forget()
+    return ensure(trust.first)
+
+
+def public_host_keys(home: Home, profile: str, kind: str) -> list[str]:
+    """Every key that the machine may show: its own, or the one that was made here; GpuError where there is none."""
+    trust = Trust(home, profile, kind)
+    return trust.keys() or [public(trust.first)]
+
+
+def hand_on(home: Home, profile: str, kind: str, becomes: str) -> None:
+    """What the machine of `kind` is known by, given to the kind that it is about to become."""
+    Trust(home, profile, kind).hand_on(becomes)
+
+
+def forget_host_key(home: Home, profile: str, kind: str) -> None:
+    Trust(home, profile, kind).forget()
 
 
 def known_hosts(home: Home, profile: str, kind: str) -> Path:
-    return home.state / "known_hosts" / f"{profile}-{kind}"
+    return Trust(home, profile, kind).known_hosts
 
 
 def ensure(file: Path) -> str:
@@ -57,12 +85,11 @@ def pair_name(profile: str, public_key: str) -> str:
     return f"gpu-{profile}-{digest[:16]}"
 
 
-def write_known_hosts(file: Path, *, ip: str, port: int, public_key: str) -> None:
-    """The one line by which the machine is checked; OpenSSH writes port 22 without brackets."""
-    where = ip if port == 22 else f"[{ip}]:{port}"
-    line = f"{where} {public_key}\n"
-    if not file.exists() or file.read_text() != line:
-        write_atomically(file, line, mode=0o600)
+def write_known_hosts(home: Home, profile: str, kind: str, *, ip: str, port: int) -> Path:
+    """The file with the lines by which the machine is checked, one a key that it may show."""
+    trust = Trust(home, profile, kind)
+    trust.write_known_hosts(public_host_keys(home, profile, kind), host=ip, port=port)
+    return trust.known_hosts
 
 
 def _folder(folder: Path) -> None:

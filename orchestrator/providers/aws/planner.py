@@ -33,6 +33,8 @@ class Request:
     choice: Choice | None = None
     type: str | None = None
     """The type that was named, if one was."""
+    spot: bool | None = None
+    """None: as it is, and on demand where it is new."""
 
 
 SPENDING = (steps.RunInstance, steps.StartInstance, steps.AllocateAddress)
@@ -45,9 +47,10 @@ def plan_start(request: Request, have: Inventory) -> tuple[Step, ...]:
         _check(request, machine)
     return (
         *_network(request, have, machine),
-        *_entrance(request, have),
+        *plan_entrance(request, have),
         *_address(request, have),
         *_machine(request, have, machine),
+        *_surplus(request, have),
     )
 
 
@@ -56,6 +59,12 @@ def _check(request: Request, machine: Machine) -> None:
         raise UsageError(
             f"the {request.kind} machine {machine.id} is a {machine.type}, not a {request.type}",
             "Leave --type out, or name another kind with --kind",
+        )
+    if request.spot is not None and request.spot != machine.spot:
+        what = "a spot machine" if machine.spot else "an on-demand machine"
+        raise UsageError(
+            f"the {request.kind} machine {machine.id} is {what}",
+            "That is settled when a machine is made: leave --spot out, or begin anew after `gpu destroy`",
         )
     if machine.key_name != request.key_name:
         raise GpuError(
@@ -93,7 +102,7 @@ def _network(request: Request, have: Inventory, machine: Machine | None) -> Iter
     if table is None:
         yield steps.CreateTable()
     if table is None or table.gateway is None or gateway is None or table.gateway != gateway.id:
-        yield steps.AddRoute()
+        yield steps.AddRoute(instead=table is not None and table.gateway is not None)
     if table is None or subnet is None or subnet.id not in [s for _, s in table.links]:
         yield steps.LinkTable()
 
@@ -104,7 +113,8 @@ def _zones(request: Request) -> tuple[str, ...]:
     return request.choice.zones
 
 
-def _entrance(request: Request, have: Inventory) -> Iterator[Step]:
+def plan_entrance(request: Request, have: Inventory) -> Iterator[Step]:
+    """To one rule that lets the caller of today in, and nobody else; and to an imported public key."""
     vpc = have.vpc()
     group = have.group(vpc.id) if vpc else None
     if group is None:
@@ -154,19 +164,58 @@ def _run(request: Request, have: Inventory) -> Step:
         choice.root_device,
         request.disk_gb,
         request.key_name,
+        spot=bool(request.spot),
+    )
+
+
+def _surplus(request: Request, have: Inventory) -> Iterator[Step]:
+    """What an interrupted start made twice, EC2 not having told the second one yet of what the first one made."""
+    kept = have.address(request.kind)
+    for address in have.addresses:
+        if address.kind == request.kind and address is not kept and address.machine is None:
+            yield steps.ReleaseAddress(address.id, address.ip, address.association)
+    vpc = have.vpc()
+    inhabited = {s.vpc for s in have.subnets if any(m.subnet == s.id and m.phase in ALIVE for m in have.machines)}
+    for spare in have.vpcs:
+        if vpc and spare.id != vpc.id and spare.id not in inhabited:
+            yield from _without(_inside(have, spare.id))
+    for gateway in have.gateways:
+        if gateway.vpc is None and gateway is not (have.gateway(vpc.id) if vpc else None) and len(have.gateways) > 1:
+            yield steps.DeleteGateway(gateway.id, None)
+
+
+def _inside(have: Inventory, vpc: str) -> Inventory:
+    """What belongs to one network."""
+    return Inventory(
+        vpcs=tuple(v for v in have.vpcs if v.id == vpc),
+        gateways=tuple(g for g in have.gateways if g.vpc == vpc),
+        subnets=tuple(s for s in have.subnets if s.vpc == vpc),
+        tables=tuple(t for t in have.tables if t.vpc == vpc),
+        groups=tuple(g for g in have.groups if g.vpc == vpc),
     )
 
 
 def plan_removal(have: Inventory) -> tuple[Step, ...]:
     """Everything in `have` removed, what depends on another thing before it."""
-    leaving = tuple(m.id for m in have.machines if m.phase != "terminated")
+    leaving = tuple(m for m in have.machines if m.phase != "terminated")
     return (
-        *([steps.Terminate(leaving)] if leaving else []),
+        # First: EC2 makes another machine for a spot request that outlives its own.
+        *(steps.CancelSpot(r.id) for r in have.spot_requests),
+        *(steps.Unprotect(m.id) for m in leaving if not m.spot and m.phase != "shutting-down"),
+        *([steps.Terminate(tuple(m.id for m in leaving))] if leaving else []),
+        *(steps.DeregisterImage(i.image) for i in have.images),
+        *(steps.DeleteSnapshot(s) for i in have.images for s in i.snapshots),
+        *(steps.DeleteSnapshot(s) for s in have.loose_snapshots),
         *(steps.ReleaseAddress(a.id, a.ip, a.association) for a in have.addresses),
         *(steps.DeleteKey(name) for name in have.keys),
-        *(steps.DeleteGroup(g.id) for g in have.groups),
-        *(steps.DeleteTable(t.id, tuple(link for link, _ in t.links)) for t in have.tables),
-        *(steps.DeleteSubnet(s.id) for s in have.subnets),
-        *(steps.DeleteGateway(g.id, g.vpc) for g in have.gateways),
-        *(steps.DeleteVpc(v.id) for v in have.vpcs),
+        *_without(have),
     )
+
+
+def _without(have: Inventory) -> Iterator[Step]:
+    """The networks removed, when nothing runs in them any more."""
+    yield from (steps.DeleteGroup(g.id) for g in have.groups)
+    yield from (steps.DeleteTable(t.id, tuple(link for link, _ in t.links)) for t in have.tables)
+    yield from (steps.DeleteSubnet(s.id) for s in have.subnets)
+    yield from (steps.DeleteGateway(g.id, g.vpc) for g in have.gateways)
+    yield from (steps.DeleteVpc(v.id) for v in have.vpcs)

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import os
 import pwd
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
+from typing import TypeVar
 
 from ... import __version__
 from ...errors import GpuError, MachineAbsent, MachineStopped
-from ...prices import price, types_of
+from ...prices import types_of
 from ...settings import Home, Profile
-from ...state import StateFile, lock
-from ..base import Address, Finding, Item, Market, Plan, Price, State, Wish
-from . import caller, images, keys, planner
+from ...state import Belonging, StateFile, lock
+from ..base import Address, Finding, Item, Market, Plan, State, Wish
+from . import caller, keys, planner
+from .api import Live
+from .changes import Changes
 from .ec2 import Ec2
-from .executor import Executor, Local, Made
+from .executor import Executor, KeptTokens, Local, NoTokens
 from .inventory import Inventory, Machine, Tags
-from .session import NoCapacity, Session
-from .steps import RunInstance
+from .plans import AwsPlan, Plans
+from .scribe import Scribe, mention
+from .session import NoCapacity, NoQuota, Session, Throttled, Unanswered
+from .steps import ChangeKind, RunInstance
+from .userdata import user_data
+from .waiting import Watch, Written
 
-
-@dataclass(frozen=True)
-class AwsPlan(Plan):
-    """A plan that remembers its wish: it is made anew, under the lock, from what exists by then."""
-
-    wish: Wish = field(default_factory=lambda: Wish(""))
+T = TypeVar("T")
+PATIENCE = (1.0, 2.0, 4.0, 8.0)
+"""Seconds to wait before each further attempt at a call that AWS did not answer or asked to be made later."""
 
 
 class AwsProvider:
@@ -54,40 +60,41 @@ class AwsProvider:
 
     # --- the seam
 
-    def plan(self, wish: Wish) -> Plan:
-        return self._plan(wish, self._ec2.inventory(), ())
+    def plan(self, wish: Wish) -> AwsPlan:
+        return self._plans.start(wish, self._ec2.inventory())
 
     def start(self, plan: Plan) -> Address:
-        wish = plan.wish if isinstance(plan, AwsPlan) else Wish(self._kind)
-        host_key = keys.host_key(self._home, self._profile.name, wish.kind)
-        with lock(self._home, self._profile.name, self._say):
-            full: tuple[str, ...] = ()
-            while True:
-                have = self._ec2.inventory()
-                fresh = self._plan(wish, have, full)
-                if fresh.spends and not plan.spends:
-                    raise GpuError("the machine has changed since the plan was shown", "Run the same command again")
-                if any(isinstance(step, RunInstance) for step in fresh.steps):
-                    keys.ensure(host_key)
-                try:
-                    self._executor(Made.already(wish.kind, have), wish.kind).carry_out(fresh.steps)
-                    break
-                except NoCapacity as error:
-                    full = (*full, self._zone_without(fresh, full, error))
+        wish = replace(plan.wish, rest=False) if isinstance(plan, AwsPlan) else Wish(self._kind)
+        full: list[str] = []
+
+        def attempt() -> None:
+            have = self._ec2.inventory()
+            fresh = self._plans.start(wish, have, tuple(full))
+            if fresh.spends and not plan.spends:
+                raise GpuError("the machine has changed since the plan was shown", "Run the same command again")
+            try:
+                self._carry_out(fresh, wish.kind)
+            except (NoCapacity, NoQuota) as error:
+                full.append(self._zone_without(fresh, full, error))
+                attempt()
+
+        with self._alone():
+            self._state.belong(self._belonging)
+            self._persistently(attempt)
         return self._address_of(wish.kind)
 
     def stop(self) -> None:
-        with lock(self._home, self._profile.name, self._say):
+        with self._alone():
             machine = self._machine()
             if machine is None:
                 raise MachineAbsent(self._kind, self._profile.name)
-            executor = self._executor(Made(self._kind, machine=machine.id), self._kind)
+            watch = Watch(self._ec2, self._say)
             if machine.phase == "pending":
-                executor.await_phase(machine.id, "running", unless=("terminated", "stopped"))
+                watch.machine(machine.id, "running", unless=("terminated", "stopped"))
             if machine.phase in ("pending", "running"):
                 self._say(f"stopping {machine.id}")
-                self._ec2.stop_instance(machine.id)
-            executor.await_phase(machine.id, "stopped", unless=("terminated",))
+                self._changes.stop_instance(machine.id)
+            watch.machine(machine.id, "stopped", unless=("terminated",))
 
     def state(self) -> State:
         machine = self._machine()
@@ -102,21 +109,72 @@ class AwsProvider:
             ip=ip,
             machine_type=machine.type,
             launched=machine.launched,
-            price=self._price(machine.type),
+            price=self._plans.price(machine.type, spot=machine.spot),
+            spot=machine.spot,
+            stopped=machine.stopped,
+            stop_reason=machine.reason,
+            disk_gb=self._profile.disk_gb,
         )
 
     def address(self) -> Address:
         return self._address_of(self._kind)
 
-    def plan_removal(self) -> Plan:
-        return Plan(planner.plan_removal(self._ec2.inventory()))
+    # --- what only a cloud has
+
+    def admit(self) -> bool:
+        with self._alone():
+            plan = self._plans.entrance(self._kind, self._ec2.inventory())
+            self._carry_out(plan, self._kind)
+        return bool(plan.steps)
+
+    def plan_resize(self, wish: Wish) -> AwsPlan:
+        return self._plans.resize(wish, self._kind, self._ec2.inventory(), ran=self._remembers_to_run())
+
+    def resize(self, plan: Plan) -> str:
+        assert isinstance(plan, AwsPlan)
+
+        def attempt() -> str:
+            have = self._ec2.inventory()
+            fresh = self._plans.resize(plan.wish, self._kind, have, ran=self._remembers_to_run())
+            if any(isinstance(step, ChangeKind) and fresh.made.machine in step.resources for step in fresh.steps):
+                keys.hand_on(self._home, self._profile.name, self._kind, fresh.wish.kind)
+            try:
+                self._carry_out(fresh, fresh.wish.kind)
+            except NoCapacity as error:
+                raise self._elsewhere(error, fresh.wish.kind) from error
+            return fresh.wish.kind
+
+        with self._alone():
+            self._remember_to_run()
+            kind = self._persistently(attempt)
+            self._state.forget_token(self._resizing)
+            if kind != self._kind:
+                keys.forget_host_key(self._home, self._profile.name, self._kind)
+        return kind
+
+    def plan_removal(self) -> AwsPlan:
+        return AwsPlan(planner.plan_removal(self._ec2.inventory()))
 
     def remove(self, plan: Plan) -> None:
         del plan  # What exists by now is removed, not what existed when it was shown.
-        with lock(self._home, self._profile.name, self._say):
-            have = self._ec2.inventory()
-            self._executor(Made(self._kind), self._kind).carry_out(planner.plan_removal(have))
-            self._forget(have)
+        with self._alone():
+
+            def attempt() -> Inventory:
+                have = self._ec2.inventory()
+                self._carry_out(AwsPlan(planner.plan_removal(have)), self._kind)
+                return have
+
+            self._forget(self._persistently(attempt))
+
+    def script(self, plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
+        assert isinstance(plan, AwsPlan)
+        scribe = Scribe(self._profile.region)
+        made = replace(plan.made)
+        local = Local(NoTokens(), self._public_key, user_data=lambda: mention("user_data"), say=lambda _: None)
+        executor = Executor(Changes(scribe, self._tags), Written(scribe), local, made)
+        for step in plan.steps:
+            executor.do(step)
+            yield step.sentence(), scribe.take()
 
     def market(self) -> Market:
         from .market import AwsMarket
@@ -136,81 +194,136 @@ class AwsProvider:
     # --- how
 
     @cached_property
+    def _tags(self) -> Tags:
+        return Tags(self._profile.name, self._belonging.owner, __version__)
+
+    @cached_property
+    def _belonging(self) -> Belonging:
+        """Who calls, and where; refuses another account or region than the profile's things are in."""
+        mine = Belonging(caller.owner(self._session), self._profile.region)
+        before = self._state.belonging()
+        if before and before != mine:
+            raise GpuError(
+                f"the things of the profile {self._profile.name} belong to {before.owner} in {before.region}, and "
+                f"this would be {mine.owner} in {mine.region}",
+                "Use those credentials and that region, or give the other account a profile of its own",
+            )
+        return mine
+
+    @cached_property
     def _ec2(self) -> Ec2:
-        return Ec2(self._session, Tags(self._profile.name, caller.owner(self._session), __version__))
+        return Ec2(self._session, self._tags)
 
-    def _plan(self, wish: Wish, have: Inventory, full: tuple[str, ...]) -> AwsPlan:
-        machine = have.machine(wish.kind)
-        choice = None if machine else self._choose(wish, full)
-        request = planner.Request(
-            wish.kind,
-            port=self._profile.ssh_port,
-            cidr=caller.address(self._endpoint),
-            key_name=self._key_name(),
-            disk_gb=self._profile.disk_gb,
-            choice=choice,
-            type=wish.instance_type,
-        )
-        steps = planner.plan_start(request, have)
-        spends = any(isinstance(step, planner.SPENDING) for step in steps)
-        kept = choice.type if choice else machine.type if machine else ""
-        return AwsPlan(steps, price=self._price(kept), spends=spends, wish=wish)
+    @cached_property
+    def _changes(self) -> Changes:
+        return Changes(Live(self._session), self._tags)
 
-    def _choose(self, wish: Wish, full: tuple[str, ...]) -> planner.Choice:
-        types = (wish.instance_type,) if wish.instance_type else types_of(wish.kind)
-        choice = images.choose(self._session, self._ec2, self._profile, types)
-        return replace(choice, zones=tuple(zone for zone in choice.zones if zone not in full))
+    @cached_property
+    def _plans(self) -> Plans:
+        return Plans(self._session, self._ec2, self._profile, self._home, self._endpoint)
 
-    def _zone_without(self, plan: AwsPlan, full: tuple[str, ...], error: NoCapacity) -> str:
-        """The zone to leave out of the next plan; raises `error` when it was the last that has the type."""
-        step = next((s for s in plan.steps if isinstance(s, RunInstance)), None)
-        if step is None:
-            raise error
-        if set(self._ec2.zones(step.type)) <= {*full, step.zone}:
-            raise error
-        self._say(f"{step.zone} has no {step.type} free at the moment; trying the next zone")
-        return step.zone
+    @cached_property
+    def _state(self) -> StateFile:
+        return StateFile(self._home, self._profile.name, self._say)
 
-    def _executor(self, made: Made, kind: str) -> Executor:
-        name = self._profile.name
-        host_key = keys.host_key(self._home, name, kind)
+    def _alone(self) -> AbstractContextManager[None]:
+        return lock(self._home, self._profile.name, self._say)
+
+    def _persistently(self, attempt: Callable[[], T]) -> T:
+        """`attempt`, again when AWS did not answer or was too busy: each looks anew at what is there by then."""
+        for seconds in PATIENCE:
+            try:
+                return attempt()
+            except (Unanswered, Throttled) as error:
+                self._say(f"{error.what}; looking again in {seconds:.0f} s at what is there")
+                time.sleep(seconds)
+        return attempt()
+
+    def _carry_out(self, plan: AwsPlan, kind: str) -> None:
+        host_key = keys.host_key(self._home, self._profile.name, kind)
+        if any(isinstance(step, RunInstance) for step in plan.steps):
+            keys.fresh_host_key(self._home, self._profile.name, kind)
         local = Local(
-            state=StateFile(self._home, name, self._say),
-            client_key=keys.client_key(self._home, name),
-            host_key=host_key,
-            port=self._profile.ssh_port,
+            KeptTokens(self._state),
+            self._public_key,
+            user_data=lambda: user_data(host_key, keys.public(host_key), port=self._profile.ssh_port),
             say=self._say,
         )
-        return Executor(self._ec2, local, made)
+        Executor(self._changes, Watch(self._ec2, self._say), local, plan.made).carry_out(plan.steps)
 
-    def _key_name(self) -> str:
-        file = keys.client_key(self._home, self._profile.name)
-        return keys.pair_name(self._profile.name, keys.ensure(file))
+    def _public_key(self) -> str:
+        return keys.public(keys.client_key(self._home, self._profile.name))
+
+    def _zone_without(self, plan: AwsPlan, full: list[str], error: NoCapacity | NoQuota) -> str:
+        """The zone to leave out of the next plan; raises `error` when no other zone can help."""
+        step = next((s for s in plan.steps if isinstance(s, RunInstance)), None)
+        if step is None:
+            raise self._elsewhere(error, plan.wish.kind) from error
+        if isinstance(error, NoCapacity) and not set(self._ec2.zones(step.type)) <= {*full, step.zone}:
+            self._say(f"{step.zone} has no {step.type} free at the moment; trying the next zone")
+            return step.zone
+        if step.spot and (price := self._plans.price(step.type, spot=False)):
+            raise type(error)(
+                f"{error.what} (asked for at the spot price)",
+                f"Take it on demand, at ${price.per_hour:.4g} an hour, with `gpu start --no-spot`; "
+                f"or another type: gpu start --spot --type TYPE",
+                error.code,
+            ) from error
+        raise error
+
+    def _elsewhere(self, error: NoCapacity | NoQuota, kind: str) -> GpuError:
+        """What can be had instead, for a machine that is there and cannot be started."""
+        machine = self._ec2_machine(kind)
+        if machine is None or isinstance(error, NoQuota):
+            return error
+        others = self._plans.alternatives(machine.type, kind, machine.zone)
+        zones = [zone for zone in self._ec2.zones(machine.type) if zone != machine.zone]
+        here = f"{machine.zone} also offers {', '.join(others)}: `gpu resize {others[0]}`" if others else ""
+        there = f"{', '.join(zones)} offer it too, but the disk is in {machine.zone}" if zones else ""
+        return NoCapacity(
+            f"{machine.zone} has no {machine.type} free at the moment",
+            ". ".join(["Try again later", *filter(None, (here, there))]),
+            error.code,
+        )
+
+    # What a resize remembers, should it be interrupted: whether the machine ran before it.
+
+    @property
+    def _resizing(self) -> str:
+        return f"resize {self._kind}"
+
+    def _remember_to_run(self) -> None:
+        machine = self._machine()
+        if machine and self._remembers_to_run() is None:
+            runs = machine.phase in ("pending", "running")
+            self._state.token(self._resizing, digest=machine.id, new=lambda: "running" if runs else "stopped")
+
+    def _remembers_to_run(self) -> bool | None:
+        kept = self._state.kept_token(self._resizing)
+        return None if kept is None else kept == "running"
 
     def _machine(self) -> Machine | None:
-        return Inventory(machines=self._ec2.machines(self._kind)).machine(self._kind)
+        return self._ec2_machine(self._kind)
 
-    def _price(self, instance_type: str) -> Price | None:
-        return price(instance_type, region=self._profile.region, disk_gb=self._profile.disk_gb)
+    def _ec2_machine(self, kind: str) -> Machine | None:
+        return Inventory(machines=self._ec2.machines(kind)).machine(kind)
 
     def _address_of(self, kind: str) -> Address:
-        machine = Inventory(machines=self._ec2.machines(kind)).machine(kind)
+        machine = self._ec2_machine(kind)
         if machine is None:
             raise MachineAbsent(kind, self._profile.name)
         address = Inventory(addresses=self._ec2.addresses(kind)).address(kind)
         if machine.phase != "running" or address is None or address.machine != machine.id:
             raise MachineStopped(kind, machine.phase if machine.phase != "running" else "running without its address")
         name, port = self._profile.name, self._profile.ssh_port
-        known = keys.known_hosts(self._home, name, kind)
-        public = keys.public(keys.host_key(self._home, name, kind))
-        keys.write_known_hosts(known, ip=address.ip, port=port, public_key=public)
+        known = keys.write_known_hosts(self._home, name, kind, ip=address.ip, port=port)
         user = pwd.getpwuid(os.getuid()).pw_name if self._profile.emulated else self._profile.user
         return Address(address.ip, port, user, keys.client_key(self._home, name), known)
 
     def _forget(self, have: Inventory) -> None:
         """What this computer kept of machines that are gone: each new one gets a host key of its own."""
-        state = StateFile(self._home, self._profile.name, self._say)
         for kind in {m.kind for m in have.machines} | {a.kind for a in have.addresses} | {self._kind}:
-            keys.known_hosts(self._home, self._profile.name, kind).unlink(missing_ok=True)
-            keys.host_key(self._home, self._profile.name, kind).unlink(missing_ok=True)
-            state.forget_token(f"machine {kind}")
+            keys.forget_host_key(self._home, self._profile.name, kind)
+            self._state.forget_token(f"machine {kind}")
+            self._state.forget_token(f"resize {kind}")
+        self._state.belong(None)

@@ -48,6 +48,26 @@ class NoCapacity(AwsError):
     """The zone has no machine of the type free at the moment."""
 
 
+class NoQuota(AwsError):
+    """The account may not have so many vCPUs of the family at once."""
+
+
+class Already(AwsError):
+    """It is so already: somebody else was quicker, or an earlier call was carried out and its answer lost."""
+
+
+class NotYet(AwsError):
+    """EC2 is still busy with an earlier change of the same thing."""
+
+
+class Unanswered(AwsError):
+    """No answer came: it may have been carried out, or not."""
+
+
+class Throttled(AwsError):
+    """AWS asked to be asked later; nothing was done."""
+
+
 class Session:
     """One profile's clients. In the sandbox the credentials are fixed: the developer's own are never looked at."""
 
@@ -69,6 +89,12 @@ class Session:
     @functools.cached_property
     def sts(self) -> STSClient:
         return self._boto.client("sts", **self._options)
+
+    @functools.cached_property
+    def ec2_once(self) -> EC2Client:
+        """Asks once: for what must not be done twice, and for what is better told at once."""
+        once = self._options["config"].merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+        return self._boto.client("ec2", **{**self._options, "config": once})
 
     def in_region(self, region: str) -> EC2Client:
         """EC2 in another region, with the same credentials."""
@@ -122,7 +148,7 @@ def in_words(verb: Callable[P, R]) -> Callable[P, R]:
             raise _broken_off(error) from error
         except ResponseParserError as error:
             what = "AWS answered with something that is not its own language"
-            raise AwsError(what, "Look for a proxy in between, then run it again") from error
+            raise Unanswered(what, "Look for a proxy in between, then run it again") from error
 
     return spoken
 
@@ -135,17 +161,21 @@ _REMEDIES = {
     "ExpiredTokenException": "Sign in again, for instance with: aws sso login",
     "RequestExpired": "Set this computer's clock, or sign in again",
     "OptInRequired": "Finish the registration of the AWS account, and enable the region",
-    "VcpuLimitExceeded": "Ask for a higher quota in the Service Quotas console: EC2, running on-demand instances",
-    "InstanceLimitExceeded": "Ask for a higher quota in the Service Quotas console: EC2, running on-demand instances",
     "VpcLimitExceeded": "Delete a VPC that is not used, or ask for a higher quota",
     "AddressLimitExceeded": "Release an elastic IP that is not used, or ask for a higher quota",
     "InvalidAMIID.NotFound": "Check `image` in the profile, and that it is of the profile's region",
     "InvalidAMIID.Malformed": "Check `image` in the profile: it is the name of an AMI, ami-...",
-    "RequestLimitExceeded": "AWS asks for patience; try again in a minute",
-    "Throttling": "AWS asks for patience; try again in a minute",
+    "IdempotentParameterMismatch": "Run `gpu destroy` and begin anew, if it goes on saying so",
 }
 _DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
 _FULL = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity", "Unsupported"})
+_NO_QUOTA = frozenset({"VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"})
+_ALREADY = frozenset(
+    {"InvalidPermission.Duplicate", "Resource.AlreadyAssociated", "RouteAlreadyExists", "InvalidKeyPair.Duplicate"}
+)
+_THROTTLED = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException"})
+_NOT_YET = frozenset({"IncorrectSpotRequestState", "IncorrectInstanceState", "InvalidInstanceID"})
+_UNSURE = frozenset({"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "RequestTimeout"})
 
 
 def _refused(error: boto.ClientError) -> AwsError:
@@ -161,6 +191,17 @@ def _refused(error: boto.ClientError) -> AwsError:
     if code in _FULL:
         remedy = "Try again later, or name another type with: gpu start --type TYPE"
         return NoCapacity(f"AWS has no such machine free in any zone that was tried: {said[:300]}", remedy, code)
+    if code in _NO_QUOTA:
+        remedy = "See it with `gpu quota`, and ask for more with: gpu quota --request"
+        return NoQuota(f"this account may not have such a machine now: {said[:300]}", remedy, code)
+    if code in _ALREADY:
+        return Already(what, "Run the same command again", code)
+    if code in _NOT_YET:
+        return NotYet(what, "Run the same command again in a minute", code)
+    if code in _THROTTLED:
+        return Throttled(f"AWS asks for patience ({action}: {code})", "Run the same command again in a minute", code)
+    if code in _UNSURE:
+        return Unanswered(what, "Run the same command again; it goes on where it stopped", code)
     if code in ("DependencyViolation", "InvalidIPAddress.InUse"):
         return InUse(what, "Delete what else was put into it, then try again", code)
     if re.fullmatch(r"(Invalid.*NotFound|.*NotFoundException|ParameterNotFound|Gateway.NotAttached)", code):
@@ -177,5 +218,5 @@ def _broken_off(error: boto.BotoCoreError) -> AwsError:
     if isinstance(error, (boto.TokenRetrievalError, boto.SSOError)):
         return AwsError("the sign-in to AWS has expired", "Sign in again, for instance with: aws sso login")
     if isinstance(error, (boto.HTTPClientError, boto.ConnectionError)):
-        return AwsError(f"AWS cannot be reached: {error}".rstrip("."), "Check the network, then run it again")
+        return Unanswered(f"AWS cannot be reached: {error}".rstrip("."), "Check the network, then run it again")
     return AwsError(f"AWS: {error}".rstrip("."), "Check ~/.aws/config and the profile's settings")

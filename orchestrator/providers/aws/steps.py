@@ -47,6 +47,9 @@ class CreateTable:
 
 @dataclass(frozen=True)
 class AddRoute:
+    instead: bool = False
+    """Of one that leads to a gateway of the past."""
+
     def sentence(self) -> str:
         return "route 0.0.0.0/0 through the internet gateway"
 
@@ -105,20 +108,108 @@ class RunInstance:
     root_device: str
     disk_gb: int
     key_name: str
+    spot: bool = False
+    replaces: str | None = None
 
     def sentence(self) -> str:
         return (
-            f"create the {self.kind} machine: {self.type} in {self.zone}, image {self.image}, "
-            f"{self.disk_gb} GB encrypted disk"
+            f"create the {self.kind} machine: {self.type} in {self.zone}{' at the spot price' if self.spot else ''}, "
+            f"image {self.image or 'of the disk that was kept'}, {self.disk_gb} GB encrypted disk"
         )
 
 
 @dataclass(frozen=True)
 class AwaitStopped:
+    machine: str | None = None
+
+    def sentence(self) -> str:
+        return f"wait until {self.machine or 'it'} has stopped"
+
+
+@dataclass(frozen=True)
+class StopInstance:
+    machine: str | None = None
+    """None: the one that has just been made."""
+
+    def sentence(self) -> str:
+        return f"stop {self.machine or 'it'}"
+
+
+@dataclass(frozen=True)
+class ChangeType:
+    machine: str
+    was: str
+    type: str
+
+    def sentence(self) -> str:
+        return f"make {self.machine} a {self.type} instead of a {self.was}, with the same disk"
+
+
+@dataclass(frozen=True)
+class ChangeKind:
+    resources: tuple[str, ...]
+    was: str
+    kind: str
+
+    def sentence(self) -> str:
+        return f"call it the {self.kind} machine instead of the {self.was} one"
+
+
+@dataclass(frozen=True)
+class SaveDisk:
+    machine: str
+    kind: str
+
+    def sentence(self) -> str:
+        return f"make an image of the disk of {self.machine}: a stopped spot machine cannot change its type"
+
+
+@dataclass(frozen=True)
+class AwaitImage:
+    image: str | None = None
+
+    def sentence(self) -> str:
+        return "wait until the image is available"
+
+
+@dataclass(frozen=True)
+class DeregisterImage:
+    image: str
+
+    def sentence(self) -> str:
+        return f"deregister the image {self.image}"
+
+
+@dataclass(frozen=True)
+class DeregisterSaved:
+    """The image that the same plan has made."""
+
+    def sentence(self) -> str:
+        return "deregister the image, and delete the snapshots under it"
+
+
+@dataclass(frozen=True)
+class DeleteSnapshot:
+    snapshot: str
+
+    def sentence(self) -> str:
+        return f"delete the snapshot {self.snapshot}"
+
+
+@dataclass(frozen=True)
+class CancelSpot:
+    request: str
+
+    def sentence(self) -> str:
+        return f"cancel the spot request {self.request}"
+
+
+@dataclass(frozen=True)
+class Unprotect:
     machine: str
 
     def sentence(self) -> str:
-        return f"wait until {self.machine} has stopped"
+        return f"lift the termination protection of {self.machine}"
 
 
 @dataclass(frozen=True)

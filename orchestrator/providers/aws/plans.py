@@ -1,0 +1,152 @@
+"""From a wish to a plan: what the region says of types, zones, images and prices goes into the pure planners."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ...errors import MachineAbsent, UsageError
+from ...prices import price, table, types_of
+from ...settings import Home, Profile
+from ..base import Plan, Price, Wish
+from . import caller, images, keys, planner, resizing, steps
+from .ec2 import Ec2
+from .executor import Made
+from .inventory import Hardware, Inventory, Machine
+from .session import Session
+
+
+@dataclass(frozen=True)
+class AwsPlan(Plan):
+    """A plan that remembers its wish: it is made anew, under the lock, from what exists by then."""
+
+    wish: Wish = field(default_factory=lambda: Wish(""))
+    made: Made = field(default_factory=lambda: Made(""))
+    """What the steps can count on."""
+
+
+class Plans:
+    def __init__(self, session: Session, ec2: Ec2, profile: Profile, home: Home, endpoint: str | None) -> None:
+        self._session = session
+        self._ec2 = ec2
+        self._profile = profile
+        self._home = home
+        self._endpoint = endpoint
+
+    def start(self, wish: Wish, have: Inventory, full: tuple[str, ...] = ()) -> AwsPlan:
+        """To a running machine; `full` are the zones that have just turned it down."""
+        machine = have.machine(wish.kind)
+        choice = None if machine else self._choose(wish, full)
+        request = planner.Request(
+            wish.kind,
+            port=self._profile.ssh_port,
+            cidr=caller.address(self._endpoint),
+            key_name=self.key_name(),
+            disk_gb=self._profile.disk_gb,
+            choice=choice,
+            type=wish.instance_type,
+            spot=self._profile.spot if wish.spot is None and machine is None else wish.spot,
+        )
+        made = planner.plan_start(request, have)
+        spot = machine.spot if machine else bool(request.spot)
+        kept = choice.type if choice else machine.type if machine else ""
+        if wish.rest and _begins(made):
+            made = (*made, steps.StopInstance(), steps.AwaitStopped())
+        return AwsPlan(
+            made,
+            price=self.price(kept, spot=spot),
+            spends=any(isinstance(step, planner.SPENDING) for step in made),
+            wish=wish,
+            made=Made.already(wish.kind, have),
+        )
+
+    def entrance(self, kind: str, have: Inventory) -> AwsPlan:
+        """To a security group that lets this computer's address of today in, where there is one."""
+        request = planner.Request(
+            kind,
+            port=self._profile.ssh_port,
+            cidr=caller.address(self._endpoint),
+            key_name=self.key_name(),
+            disk_gb=self._profile.disk_gb,
+        )
+        rules = (step for step in planner.plan_entrance(request, have) if not isinstance(step, steps.CreateGroup))
+        return AwsPlan(tuple(rules) if have.groups else (), made=Made.already(kind, have))
+
+    def resize(self, wish: Wish, kind: str, have: Inventory, *, ran: bool | None) -> AwsPlan:
+        """From the machine of `kind` to the wish; `ran` is what an interrupted attempt remembers of it."""
+        becomes = self._becomes(wish, kind)
+        machine = have.machine(kind)
+        if machine is None and becomes != kind:
+            kind, machine = becomes, have.machine(becomes)
+        if machine is None:
+            raise MachineAbsent(kind, self._profile.name)
+        hardware = self._hardware(wish, machine)
+        runs = machine.phase in ("pending", "running") if ran is None else ran
+        request = resizing.Resize(
+            kind,
+            becomes=becomes,
+            hardware=hardware,
+            zones=self._ec2.zones(hardware.type),
+            disk_gb=self._profile.disk_gb,
+            key_name=self.key_name(),
+            ran=runs,
+        )
+        made = Made.already(kind, have)
+        address = resizing.address_of(request, have)
+        made.address = address.id if address else ""
+        return AwsPlan(
+            resizing.plan_resize(request, have),
+            price=self.price(hardware.type, spot=machine.spot),
+            spends=True,
+            wish=replace(wish, kind=becomes),
+            made=made,
+        )
+
+    def price(self, instance_type: str, *, spot: bool) -> Price | None:
+        return price(
+            instance_type,
+            region=self._profile.region,
+            disk_gb=self._profile.disk_gb,
+            spot=spot,
+            cache=self._home.cache / "prices",
+        )
+
+    def key_name(self) -> str:
+        file = keys.client_key(self._home, self._profile.name)
+        return keys.pair_name(self._profile.name, keys.ensure(file))
+
+    def alternatives(self, machine_type: str, kind: str, zone: str) -> list[str]:
+        """Up to four types that `zone` offers and that the machine could be, its kind's own first."""
+        known, offered = table().types, self._ec2.offered(zone)
+        has_gpu = machine_type in known and known[machine_type].gpu is not None
+        fitting = [t for t in dict.fromkeys((*types_of(kind), *known)) if t != machine_type and t in offered]
+        return [t for t in fitting if t in known and (known[t].gpu is not None) == has_gpu][:4]
+
+    def _choose(self, wish: Wish, full: tuple[str, ...]) -> planner.Choice:
+        types = (wish.instance_type,) if wish.instance_type else types_of(wish.kind)
+        choice = images.choose(self._session, self._ec2, self._profile, types)
+        return replace(choice, zones=tuple(zone for zone in choice.zones if zone not in full))
+
+    def _becomes(self, wish: Wish, kind: str) -> str:
+        """The kind that a named type belongs to: its own where it fits there, otherwise the first that has it."""
+        if wish.instance_type is None:
+            return wish.kind
+        kinds = table().kinds
+        if wish.instance_type in kinds.get(kind, ()):
+            return kind
+        return next((name for name, types in kinds.items() if wish.instance_type in types), kind)
+
+    def _hardware(self, wish: Wish, machine: Machine) -> Hardware:
+        """Of the named type; of a kind, the first type that the region offers, or the one that the machine has."""
+        types = (wish.instance_type,) if wish.instance_type else types_of(wish.kind)
+        if machine.type in types:
+            types = (machine.type,)
+        for name in types:
+            if self._ec2.zones(name) and (hardware := self._ec2.hardware(name)):
+                return hardware
+        raise UsageError(
+            f"the region {self._profile.region} does not offer {' or '.join(types)}", "See what it has: gpu types"
+        )
+
+
+def _begins(made: tuple[object, ...]) -> bool:
+    return any(isinstance(step, steps.RunInstance) for step in made)
