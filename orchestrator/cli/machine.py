@@ -1,4 +1,4 @@
-"""`gpu start stop status destroy`."""
+"""`gpu start init resize stop status destroy`."""
 
 from __future__ import annotations
 
@@ -10,24 +10,62 @@ from typing import Any
 
 import click
 
+from ..prices import table, types_of
 from ..providers.base import State, Wish
 from ..verbs import machine as verbs
 from ..verbs.desk import Desk
 from .options import Given, Group, command
 from .terminal import print_json
 
+SPOT = click.option(
+    "--spot/--no-spot", default=None, help="A new machine at the spot price, which EC2 may stop at two minutes' notice."
+)
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show the plan; with -v as `aws` commands.")
+
 
 def register(gpu: Group) -> None:
     @command(gpu, "start")
     @click.option("--type", "instance_type", metavar="TYPE", help="An instance type instead of the kind's own list.")
-    def start(given: Given, instance_type: str | None) -> None:
+    @SPOT
+    @DRY_RUN
+    def start(given: Given, instance_type: str | None, spot: bool | None, dry_run: bool) -> None:
         """Create the machine the first time, start it after that."""
         _choose_profile(given)
         desk = given.desk()
-        state = verbs.start(desk, Wish(desk.kind, instance_type))
+        wish = Wish(desk.kind, instance_type, spot)
+        if dry_run:
+            _print_preview(given, desk, verbs.preview_start(desk, wish))
+            return
+        state = verbs.start(desk, wish)
         if given.kind:
             desk.state_file.select_kind(desk.kind)
         _print_started(given, desk, state)
+
+    @command(gpu, "init")
+    @click.option("--type", "instance_type", metavar="TYPE", help="An instance type instead of the kind's own list.")
+    @SPOT
+    @DRY_RUN
+    def init(given: Given, instance_type: str | None, spot: bool | None, dry_run: bool) -> None:
+        """Create the machine and leave it stopped; --dry-run only shows the plan."""
+        _choose_profile(given)
+        desk = given.desk()
+        wish = Wish(desk.kind, instance_type, spot, rest=True)
+        if dry_run:
+            _print_preview(given, desk, verbs.preview_start(desk, wish))
+            return
+        _print_started(given, desk, verbs.init(desk, wish))
+
+    @command(gpu, "resize")
+    @click.argument("wanted", metavar="KIND|TYPE")
+    @DRY_RUN
+    def resize(given: Given, wanted: str, dry_run: bool) -> None:
+        """Another type of machine with the same disk: t2 to p2, and back."""
+        desk = given.desk()
+        wish = Wish(wanted) if wanted in table().kinds else Wish(desk.kind, types_of(wanted)[0])
+        if dry_run:
+            _print_preview(given, desk, verbs.preview_resize(desk, wish))
+            return
+        _print_started(given, desk, verbs.resize(desk, wish))
 
     @command(gpu, "stop")
     def stop(given: Given) -> None:
@@ -47,10 +85,33 @@ def register(gpu: Group) -> None:
 
     @command(gpu, "destroy")
     @click.option("--abandon", is_flag=True, help="Even if results are not home: they are lost.")
-    def destroy(given: Given, abandon: bool) -> None:
+    @DRY_RUN
+    def destroy(given: Given, abandon: bool, dry_run: bool) -> None:
         """Remove the machine and all that was made for it."""
+        if dry_run:
+            desk = given.desk()
+            _print_preview(given, desk, verbs.preview_removal(desk))
+            return
         removed = verbs.destroy(given.desk(), abandon=abandon)
         given.show({"removed": removed}, "all of it is removed" if removed else "there was nothing to remove")
+
+
+def _print_preview(given: Given, desk: Desk, preview: verbs.Preview) -> None:
+    """The steps in order; with -v the `aws` commands under each, as a shell script that could be run."""
+    lines = []
+    for sentence, commands in preview.script:
+        lines.append(f"# {sentence}" if given.verbose else sentence)
+        lines += commands if given.verbose else ()
+    price = preview.plan.price
+    if preview.plan.spends and price:
+        text = f"price: {verbs.describe_price(price, free=desk.profile.emulated)}"
+        lines.append(f"# {text}" if given.verbose else text)
+    document = {
+        "steps": [{"step": sentence, "commands": list(commands)} for sentence, commands in preview.script],
+        "price_per_hour": price.per_hour if price else None,
+        "price_per_month_stopped": price.per_month_stopped if price else None,
+    }
+    given.show(document, "\n".join(lines) if lines else "nothing to do: it is so already")
 
 
 def _choose_profile(given: Given) -> None:
@@ -74,7 +135,8 @@ def credentials_at_hand(environ: Mapping[str, str]) -> bool:
 
 def _print_started(given: Given, desk: Desk, state: State) -> None:
     price = verbs.describe_price(state.price, free=desk.profile.emulated) if state.price else "not known for this type"
-    text = f"{state.machine_id} ({state.machine_type}) is running at {state.ip}\nprice: {price}"
+    spot = ", at the spot price" if state.spot else ""
+    text = f"{state.machine_id} ({state.machine_type}{spot}) is {state.phase} at {state.ip}\nprice: {price}"
     given.show(state_document(state), text)
 
 
@@ -84,6 +146,7 @@ def state_document(state: State) -> dict[str, Any]:
         "phase": state.phase,
         "machine": state.machine_id,
         "type": state.machine_type,
+        "spot": state.spot,
         "ip": state.ip,
         "launched": state.launched.isoformat() if state.launched else None,
         "price_per_hour": state.price.per_hour if state.price else None,

@@ -20,7 +20,7 @@ INTERRUPTED = 130
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "data": ("data",),
     "entrance": ("get", "get-p2", "get-t2", "ip", "ssh"),
-    "machine": ("destroy", "start", "status", "stop"),
+    "machine": ("destroy", "init", "resize", "start", "status", "stop"),
     "runs": ("attach", "cancel", "jobs", "logs", "pull", "train"),
     "sandbox": ("sandbox",),
 }
@@ -32,7 +32,7 @@ class Gpu(Group):
         ("Daily life", ("start", "train", "ssh", "status", "stop")),
         ("Runs", ("jobs", "logs", "attach", "cancel", "pull")),
         ("Data", ("data",)),
-        ("The machine", ("ip", "get", "get-p2", "get-t2", "destroy")),
+        ("The machine", ("ip", "get", "get-p2", "get-t2", "init", "resize", "destroy")),
         ("Rehearsal", ("sandbox",)),
     )
 

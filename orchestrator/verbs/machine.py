@@ -1,13 +1,14 @@
-"""The machine's life: start, look, stop, remove."""
+"""The machine's life: make, start, look, stop, change its type, remove."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from pathlib import Path
 
 from .. import prices
 from ..errors import Declined, GpuError, MachineAbsent, NotOffered
-from ..providers.base import Address, Plan, Price, Removable, State, Wish
+from ..providers.base import Address, Plan, Price, Provider, Removable, Resizable, Scripted, State, Wish
 from ..remote import jobs, ssh
 from ..settings import Profile
 from .desk import BOOT_SECONDS, Desk
@@ -41,9 +42,98 @@ def start(desk: Desk, wish: Wish) -> State:
     if plan.spends:
         agree(desk, plan, "Go ahead?")
     address = provider.start(plan)
+    _enter(desk, address)
+    desk.state_file.forget_token(_begun(wish))
+    return provider.state()
+
+
+def init(desk: Desk, wish: Wish) -> State:
+    """Create what is missing and leave the machine stopped; one that is there stays as it is."""
+    wish = replace(wish, rest=True)
+    provider = desk.provider(wish.kind)
+    before = provider.state()
+    interrupted = desk.state_file.kept_token(_begun(wish)) is not None
+    if before.machine_id and not interrupted:
+        return before
+    if before.phase not in ("stopping", "stopped"):
+        plan = provider.plan(wish)
+        agree(desk, plan, "Go ahead?")
+        desk.state_file.token(_begun(wish), digest="", new=lambda: "begun")
+        _enter(desk, provider.start(plan))
+    provider.stop()
+    desk.state_file.forget_token(_begun(wish))
+    return provider.state()
+
+
+def _begun(wish: Wish) -> str:
+    """Under this name an interrupted `init` is remembered: the machine it made is still to be stopped."""
+    return f"init {wish.kind}"
+
+
+def _enter(desk: Desk, address: Address) -> None:
     desk.reporter.line(f"waiting until SSH answers at {address.host} port {address.port}")
     with ssh.connect(address, wait=BOOT_SECONDS, say=desk.reporter.line):
-        return provider.state()
+        return
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A plan that is only shown: each step's sentence, and the shell lines that would do the same."""
+
+    plan: Plan
+    script: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def preview_start(desk: Desk, wish: Wish) -> Preview:
+    provider = desk.provider(wish.kind)
+    if wish.rest and provider.state().machine_id:
+        return Preview(Plan(()), ())
+    return preview(provider, provider.plan(wish))
+
+
+def preview_resize(desk: Desk, wish: Wish) -> Preview:
+    provider = resizable(desk)
+    return preview(desk.provider(), provider.plan_resize(wish))
+
+
+def preview_removal(desk: Desk) -> Preview:
+    provider = desk.provider()
+    return preview(provider, removable(desk, provider).plan_removal())
+
+
+def preview(provider: Provider, plan: Plan) -> Preview:
+    lines = provider.script(plan) if isinstance(provider, Scripted) else ((text, ()) for text in plan.sentences())
+    return Preview(plan, tuple(lines))
+
+
+def resize(desk: Desk, wish: Wish) -> State:
+    """The same disk under another type; a machine that ran runs again. The kind that it is of now is selected."""
+    provider = resizable(desk)
+    plan = provider.plan_resize(wish)
+    if plan.steps:
+        agree(desk, plan, "Go ahead?")
+    kind = provider.resize(plan)
+    desk.state_file.select_kind(kind)
+    for entry in desk.ledger.unfetched(desk.kind) if kind != desk.kind else ():
+        desk.ledger.add(entry.run_id, kind=kind, runs=Path(entry.folder))
+    resized = desk.provider(kind)
+    state = resized.state()
+    if state.phase == "running":
+        _enter(desk, resized.address())
+    return state
+
+
+def resizable(desk: Desk) -> Resizable:
+    provider = desk.provider()
+    if not isinstance(provider, Resizable):
+        raise NotOffered(f"the machine of the profile {desk.profile.name} is your own", "gpu cannot change what it is")
+    return provider
+
+
+def removable(desk: Desk, provider: Provider) -> Removable:
+    if not isinstance(provider, Removable):
+        raise NotOffered(f"the machine of the profile {desk.profile.name} is your own", "gpu removes nothing from it")
+    return provider
 
 
 def agree(desk: Desk, plan: Plan, question: str) -> None:
@@ -130,9 +220,7 @@ def status(desk: Desk) -> Status:
 
 def destroy(desk: Desk, *, abandon: bool = False) -> bool:
     """Remove all that carries the profile's tags; False when there was nothing. Refuses while results are not home."""
-    provider = desk.provider()
-    if not isinstance(provider, Removable):
-        raise NotOffered(f"the machine of the profile {desk.profile.name} is your own", "gpu removes nothing from it")
+    provider = removable(desk, desk.provider())
     plan = provider.plan_removal()
     waiting = desk.ledger.unfetched()
     if plan.steps and waiting and not abandon:
