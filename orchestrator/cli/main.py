@@ -18,9 +18,11 @@ from .terminal import printable
 INTERRUPTED = 130
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "cost": ("cost",),
     "data": ("data",),
     "entrance": ("get", "get-p2", "get-t2", "ip", "ssh"),
     "machine": ("destroy", "init", "resize", "start", "status", "stop"),
+    "market": ("quota", "types"),
     "runs": ("attach", "cancel", "jobs", "logs", "pull", "train"),
     "sandbox": ("sandbox",),
 }
@@ -33,6 +35,7 @@ class Gpu(Group):
         ("Runs", ("jobs", "logs", "attach", "cancel", "pull")),
         ("Data", ("data",)),
         ("The machine", ("ip", "get", "get-p2", "get-t2", "init", "resize", "destroy")),
+        ("Money", ("cost", "types", "quota")),
         ("Rehearsal", ("sandbox",)),
     )
 

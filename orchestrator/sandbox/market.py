@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 import uuid
@@ -87,12 +88,12 @@ class Market:
         return max([QUOTAS[code][1], *granted])
 
     def spot_price(self, instance_type: str, zone: str) -> float:
-        """Dollars an hour: a quarter to a half of the list price, another in each zone; any figure for a type that
-        the table has no price of."""
+        """Dollars an hour: a quarter to a half of the list price, another in each zone. For a type that the table has
+        no price of it is made up from its size."""
         known = prices.table().types.get(instance_type)
         listed = known.hour.get(REGION) if known else None
         share = 0.25 + zlib.crc32(f"{instance_type} {zone}".encode()) % 1000 / 4000
-        return round((listed or 1.0) * share, 4)
+        return round((listed or _of_size(instance_type)) * share, 4)
 
     # --- Price List
 
@@ -177,6 +178,13 @@ _ACTIONS: dict[str, Callable[[Market, dict[str, Any]], dict[str, Any]]] = {
     "ListRequestedServiceQuotaChangeHistory": Market.history,
     "ListRequestedServiceQuotaChangeHistoryByQuota": Market.history,
 }
+
+
+def _of_size(instance_type: str) -> float:
+    """Half a dollar for each time that the type is an `xlarge`."""
+    size = instance_type.partition(".")[2]
+    times = re.match(r"(\d*)xlarge", size)
+    return 0.5 * (int(times[1] or 1) if times else 32 if "metal" in size else 0.5)
 
 
 def _parse(body: bytes) -> dict[str, Any]:
