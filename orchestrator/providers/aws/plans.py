@@ -12,6 +12,7 @@ from . import caller, images, keys, planner, resizing, steps
 from .ec2 import Ec2
 from .executor import Made
 from .inventory import Hardware, Inventory, Machine
+from .market import AwsMarket
 from .session import Session
 
 
@@ -49,12 +50,16 @@ class Plans:
         made = planner.plan_start(request, have)
         spot = machine.spot if machine else bool(request.spot)
         kept = choice.type if choice else machine.type if machine else ""
+        spends = any(isinstance(step, planner.SPENDING) for step in made)
+        if spends:
+            # Shown before it is agreed to: from the price list of these days, where that can be read.
+            AwsMarket(self._session, self._ec2, self._home).freshen((kept,), spot=spot)
         if wish.rest and _begins(made):
             made = (*made, steps.StopInstance(), steps.AwaitStopped())
         return AwsPlan(
             made,
             price=self.price(kept, spot=spot),
-            spends=any(isinstance(step, planner.SPENDING) for step in made),
+            spends=spends,
             wish=wish,
             made=Made.already(wish.kind, have),
         )
