@@ -124,14 +124,14 @@ def _show_quota(found: verbs.Allowance) -> None:
 
 
 def _verdict(found: verbs.Allowance) -> str:
-    name, limit = found.quota.name, f"{found.quota.vcpus:g}"
-    what = f"{found.need.machine_type} needs {found.need.vcpus} vCPUs of {name}"
+    used = f", {found.others:g} of them in use" if found.others else ""
+    limit = f"the {found.quota.vcpus:g} vCPUs of {found.quota.name}{used}"
+    what = f"{found.need.machine_type} needs {found.need.vcpus} of {limit}"
     if found.fits:
-        return f"it fits: {what}, of {limit}"
+        return f"it fits: {what}"
     if found.fits is None:
-        return f"it fits if nothing else runs: {what}, of {limit}; these credentials may not see what is in use"
-    others = f", {found.others:g} of them in use" if found.others else ""
-    return f"it does not fit: {what}, and the quota is {limit}{others}. Ask for more with: gpu quota --request"
+        return f"it fits if nothing else runs: {what}; these credentials may not see what is in use"
+    return f"it does not fit: {what}. Ask for more with: gpu quota{' --spot' if found.spot else ''} --request"
 
 
 def _describe(request: QuotaRequest, name: str) -> str:

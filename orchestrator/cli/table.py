@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+import click
+
 from .terminal import printable
 
 PIPE_COLUMNS = 250
@@ -24,4 +26,7 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_row(*(Text(printable(cell)) for cell in row))
     # One who widens a pipe's lines would break whoever reads them.
     width = None if sys.stdout.isatty() else PIPE_COLUMNS
-    Console(file=sys.stdout, width=width, highlight=False).print(table)
+    console = Console(file=sys.stdout, width=width, highlight=False)
+    with console.capture() as shown:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in shown.get().splitlines()))

@@ -31,6 +31,7 @@ class Allowance:
     quotas: tuple[Quota, ...]
     need: Need
     """What the selected machine takes."""
+    spot: bool
     quota: Quota
     """The one that it counts against."""
     others: float | None
@@ -92,7 +93,7 @@ def quota(desk: Desk, *, spot: bool | None = None) -> Allowance:
     # A machine that runs is among what is in use.
     itself = need.vcpus if state.phase in RUNNING and state.spot == wanted_spot else 0
     others = None if mine.used is None else max(0.0, mine.used - itself)
-    return Allowance(quotas, need, mine, others, tuple(market.requests()))
+    return Allowance(quotas, need, wanted_spot, mine, others, tuple(market.requests()))
 
 
 def _need(desk: Desk, market: Market, state: State, *, spot: bool) -> Need:
