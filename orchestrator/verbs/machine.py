@@ -11,6 +11,7 @@ from ..errors import Declined, GpuError, MachineAbsent, NotOffered
 from ..providers.base import Address, Plan, Price, Provider, Removable, Resizable, Scripted, State, Wish
 from ..remote import jobs, ssh
 from ..settings import Profile
+from . import cost
 from .desk import BOOT_SECONDS, Desk
 
 
@@ -38,11 +39,15 @@ class Status:
 def start(desk: Desk, wish: Wish) -> State:
     """Create what is missing, start it, and return once SSH answers."""
     provider = desk.provider(wish.kind)
+    cost.note(desk, provider.state())
     plan = provider.plan(wish)
     if plan.spends:
+        cost.check_budget(desk, plan.price)
         agree(desk, plan, "Go ahead?")
     address = provider.start(plan)
-    _enter(desk, address)
+    # At once: from here on it costs, whatever becomes of this computer while it waits.
+    cost.note(desk, provider.state())
+    _enter(desk, address, plan.price)
     desk.state_file.forget_token(_begun(wish))
     return provider.state()
 
@@ -57,12 +62,17 @@ def init(desk: Desk, wish: Wish) -> State:
         return before
     if before.phase not in ("stopping", "stopped"):
         plan = provider.plan(wish)
+        cost.check_budget(desk, plan.price)
         agree(desk, plan, "Go ahead?")
         desk.state_file.token(_begun(wish), digest="", new=lambda: "begun")
-        _enter(desk, provider.start(plan))
+        address = provider.start(plan)
+        cost.note(desk, provider.state())
+        _enter(desk, address, plan.price)
     provider.stop()
     desk.state_file.forget_token(_begun(wish))
-    return provider.state()
+    state = provider.state()
+    cost.note(desk, state)
+    return state
 
 
 def _begun(wish: Wish) -> str:
@@ -70,10 +80,11 @@ def _begun(wish: Wish) -> str:
     return f"init {wish.kind}"
 
 
-def _enter(desk: Desk, address: Address) -> None:
+def _enter(desk: Desk, address: Address, price: Price | None) -> None:
+    """The first checked connection since it has been started."""
     desk.reporter.line(f"waiting until SSH answers at {address.host} port {address.port}")
     with ssh.connect(address, wait=BOOT_SECONDS, say=desk.reporter.line):
-        return
+        del price
 
 
 @dataclass(frozen=True)
@@ -109,8 +120,10 @@ def preview(provider: Provider, plan: Plan) -> Preview:
 def resize(desk: Desk, wish: Wish) -> State:
     """The same disk under another type; a machine that ran runs again. The kind that it is of now is selected."""
     provider = resizable(desk)
+    cost.note(desk, desk.provider().state())
     plan = provider.plan_resize(wish)
     if plan.steps:
+        cost.check_budget(desk, plan.price)
         agree(desk, plan, "Go ahead?")
     kind = provider.resize(plan)
     desk.state_file.select_kind(kind)
@@ -118,8 +131,9 @@ def resize(desk: Desk, wish: Wish) -> State:
         desk.ledger.add(entry.run_id, kind=kind, runs=Path(entry.folder))
     resized = desk.provider(kind)
     state = resized.state()
+    cost.note(desk, state)
     if state.phase == "running":
-        _enter(desk, resized.address())
+        _enter(desk, resized.address(), state.price)
     return state
 
 
@@ -174,22 +188,22 @@ def stop(desk: Desk) -> State:
     before = provider.state()
     if before.phase == "absent":
         raise MachineAbsent(desk.kind, desk.profile.name)
+    cost.note(desk, before)
     provider.stop()
+    state = provider.state()
+    cost.note(desk, state)
     _say_cost(desk, before)
-    return provider.state()
+    return state
 
 
 def _say_cost(desk: Desk, before: State) -> None:
-    cost = cost_of(before)
+    spent = cost_of(before)
     if before.phase == "stopped":
         desk.reporter.line("it was stopped already")
-    elif cost:
+    elif spent:
         free = "; the sandbox is free, AWS would have taken that" if desk.profile.emulated else ""
-        desk.reporter.line(f"this session: {cost.hours:.2f} hours, ${cost.session:.2f}{free}")
-    if before.price:
-        desk.reporter.line(
-            f"its disk and address go on costing ${before.price.per_month_stopped:.2f} a month until `gpu destroy`"
-        )
+        desk.reporter.line(f"this session: {spent.hours:.2f} hours, ${spent.session:.2f}{free}")
+    desk.reporter.line(cost.stop_sentence(desk, before))
 
 
 def cost_of(state: State, now: datetime | None = None) -> Cost | None:
@@ -206,6 +220,11 @@ def status(desk: Desk) -> Status:
     """What is true now, the runs on the machine included when it answers."""
     provider = desk.provider()
     state = provider.state()
+    if cost.enforce(desk, state):
+        desk.reporter.line(f"the budget of the profile {desk.profile.name} is spent, so the machine is being stopped")
+        provider.stop()
+        state = provider.state()
+        cost.note(desk, state)
     unfetched = tuple(entry.run_id for entry in desk.ledger.unfetched(desk.kind))
     if state.phase != "running":
         return Status(state, cost_of(state), None, (), unfetched)
@@ -231,6 +250,8 @@ def destroy(desk: Desk, *, abandon: bool = False) -> bool:
         )
     if plan.steps:
         agree(desk, plan, "Delete all of this?")
+        cost.note(desk, desk.provider().state())
         provider.remove(plan)
+    cost.removed(desk)
     desk.ledger.forget()
     return bool(plan.steps)
