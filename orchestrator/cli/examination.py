@@ -1,0 +1,82 @@
+"""`gpu doctor audit`: what is wrong, and what of ours still costs money anywhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import click
+
+from ..providers.base import Item
+from ..verbs import audit as audits
+from .options import Given, Group, command
+from .terminal import print_json, printable
+
+
+def register(gpu: Group) -> None:
+    @command(gpu, "audit")
+    @click.option("--strict", is_flag=True, help="Exit with 1 when something was left behind that nothing uses.")
+    def audit(given: Given, strict: bool) -> None:
+        """Everything of yours in every region, what it costs, and how to remove it."""
+        desk = given.desk()
+        report = audits.audit(desk)
+        if given.json:
+            print_json(audit_document(report))
+        else:
+            click.echo(printable("\n".join(audit_lines(report, free=desk.profile.emulated))))
+        if strict and report.orphans:
+            sys.exit(1)
+
+
+def audit_document(report: audits.Report) -> dict[str, Any]:
+    return {
+        "items": [
+            {
+                "region": item.region,
+                "resource": item.resource,
+                "id": item.id,
+                "profile": item.profile,
+                "about": item.about,
+                "per_month": None if item.per_month is None else round(item.per_month, 2),
+                "orphaned": audits.orphaned(item),
+                "removal": item.removal or None,
+            }
+            for item in report.items
+        ],
+        "per_month": round(report.per_month, 2),
+        "unknown": report.unknown,
+        "orphaned": report.orphans,
+    }
+
+
+def audit_lines(report: audits.Report, *, free: bool) -> Iterator[str]:
+    if not report.items:
+        yield "there is nothing of yours in any region"
+        return
+    for region, items in groupby(report.items, key=lambda item: item.region):
+        yield region
+        yield from (_item_line(item) for item in items)
+    total = f"together ${report.per_month:.2f} a month as it is now"
+    yield (
+        total
+        + (f", and {report.unknown} without a known price" if report.unknown else "")
+        + ("; the sandbox is free, AWS would take that" if free else "")
+    )
+    if report.orphans:
+        yield f"left behind, and used by nothing: {report.orphans}"
+    yield from _removal(report)
+
+
+def _item_line(item: Item) -> str:
+    price = "price unknown" if item.per_month is None else f"${item.per_month:.2f}" if item.per_month else "free"
+    left = "; left behind" if audits.orphaned(item) else ""
+    return f"  {item.resource:17} {item.id:26} {price:>13}  {item.profile or '-'}: {item.about}{left}"
+
+
+def _removal(report: audits.Report) -> Iterator[str]:
+    yield "a profile's things are removed, with all the waiting that it takes, by:"
+    yield from (f"  gpu --profile {profile} destroy" for profile in report.profiles)
+    yield "or one by one, in this order, with the same credentials:"
+    yield from (f"  {item.removal}" for item in report.items if item.removal)
