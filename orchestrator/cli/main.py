@@ -21,6 +21,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "cost": ("cost",),
     "data": ("data",),
     "entrance": ("get", "get-p2", "get-t2", "ip", "ssh"),
+    "examination": ("audit",),
     "machine": ("destroy", "init", "resize", "start", "status", "stop"),
     "market": ("quota", "types"),
     "runs": ("attach", "cancel", "jobs", "logs", "pull", "train"),
@@ -36,6 +37,7 @@ class Gpu(Group):
         ("Data", ("data",)),
         ("The machine", ("ip", "get", "get-p2", "get-t2", "init", "resize", "destroy")),
         ("Money", ("cost", "types", "quota")),
+        ("When something is wrong", ("audit",)),
         ("Rehearsal", ("sandbox",)),
     )
 
