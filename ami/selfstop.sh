@@ -77,7 +77,7 @@ read_settings() {
   while IFS= read -r line; do
     value=${line#*=}
     case $line in
-      USER=*) [[ $value =~ ^[a-z_][a-z0-9_.-]{0,31}$ ]] && user=$value ;;
+      USER=*) [[ $value =~ ^[A-Za-z_][A-Za-z0-9_.-]{0,31}$ ]] && user=$value ;;
       AUTOSTOP=*) is_number "$value" && autostop=$((10#$value)) ;;
       MAX=*) is_number "$value" && longest=$((10#$value)) ;;
     esac
@@ -632,7 +632,7 @@ install_selfstop() {
   read_settings
   while (($#)); do
     case $1 in
-      --user) [[ ${2-} =~ ^[a-z_][a-z0-9_.-]{0,31}$ ]] && user=$2 || fail "no user can be called: $(plain "${2-}")" ;;
+      --user) [[ ${2-} =~ ^[A-Za-z_][A-Za-z0-9_.-]{0,31}$ ]] && user=$2 || fail "no user can be called: $(plain "${2-}")" ;;
       --autostop) autostop=$(seconds "${2-}") || fail "--autostop takes a TIME such as 30m" ;;
       --max) longest=$(seconds "${2-}") || fail "--max takes a TIME such as 24h" ;;
       *) fail "install does not know: $(plain "$1")" ;;

@@ -62,16 +62,44 @@ class Disk:
     def authorized_keys(self) -> Path:
         return self.root / "etc/ssh/authorized_keys"
 
+    @property
+    def boot(self) -> Path:
+        """What a kernel of its own would tell: the boot's id, the computer's uptime at it, the first process."""
+        return self.run / "boot"
+
+    @property
+    def units(self) -> Path:
+        return self.root / "etc/systemd/system"
+
+    @property
+    def wanted_timers(self) -> Path:
+        """Links to the timers that start at every boot."""
+        return self.units / "timers.target.wants"
+
+    @property
+    def cloud(self) -> Path:
+        """Where cloud-init keeps what it was told and what it has done."""
+        return self.root / "var/lib/cloud"
+
+    @property
+    def user_data(self) -> Path:
+        return self.cloud / "user-data"
+
     def make(self, user_data: bytes, public_key: str) -> None:
-        """The first boot: an empty home, the host key of the user data (one made here without), one key let in."""
+        """Before the first boot of an instance: an empty home, the host key of the user data (one made here without),
+        one key let in. A disk that is the copy of another one keeps its home and what was installed."""
         for folder in (self.home / "gpu", self.run, self.log, self.host_key.parent, self.root / "etc/profile.d"):
             folder.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)
         standins.install(self.standins)
         (self.root / "etc/profile").write_text(_PROFILE)
-        (self.home / ".profile").write_text(_HOME_PROFILE)
+        if not (self.home / ".profile").exists():
+            (self.home / ".profile").write_text(_HOME_PROFILE)
         self._link_environment()
         self._write_host_key(cloud_config(user_data))
+        self.cloud.mkdir(parents=True, exist_ok=True)
+        self.user_data.touch(mode=0o600)
+        self.user_data.write_bytes(user_data)
         # One line: a second one would let a second key in.
         self.authorized_keys.write_text(" ".join(public_key.split()) + "\n")
 
@@ -81,6 +109,8 @@ class Disk:
     def _link_environment(self) -> None:
         """`~/gpu/env` is the whole environment of this Python; of one without `bin/python`, a folder with just that."""
         link, prefix = self.home / "gpu/env", Path(sys.prefix)
+        if link.is_symlink() or link.exists():
+            return
         if (prefix / "bin/python").exists():
             link.symlink_to(prefix)
         else:
@@ -93,6 +123,8 @@ class Disk:
         private, told = keys.get("ed25519_private"), keys.get("ed25519_public")
         public = self.host_key.with_suffix(".pub")
         if not isinstance(private, str):
+            if self.host_key.exists():
+                return
             make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(self.host_key)]
             subprocess.run(make, check=True, stdin=subprocess.DEVNULL)
             return

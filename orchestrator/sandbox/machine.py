@@ -114,5 +114,6 @@ def _remove_temporary(root: Path) -> None:
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """What our own processes need of the environment, and nothing of the developer's: no credentials, no settings."""
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "GPU_SANDBOX_DELAY") if name in os.environ}
+    names = ("PATH", "PYTHONPATH", "GPU_SANDBOX_DELAY", "GPU_SANDBOX_TICK")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {"LANG": "C.UTF-8", **kept, **more}

@@ -49,13 +49,52 @@ echo "${0##*/}" >"$GPU_ROOT/run/control"
 
 _SYSTEMCTL = (
     _LOG
-    + """
-case " $* " in
-  *" poweroff "*|*" halt "*) echo poweroff >"$GPU_ROOT/run/control" ;;
-  *" reboot "*) echo reboot >"$GPU_ROOT/run/control" ;;
-  *" restart ssh"*|*" reload ssh"*|*" try-reload-or-restart ssh"*) echo sshd >"$GPU_ROOT/run/control" ;;
+    + r"""
+units=$GPU_ROOT/etc/systemd/system verb= named= now=
+for word; do
+  case $word in
+    --now) now=yes ;;
+    -*) ;;
+    *) if [ -z "$verb" ]; then verb=$word; else named="$named $word"; fi ;;
+  esac
+done
+tell() { echo "$*" >"$GPU_ROOT/run/control"; }
+timers() { cat "$GPU_ROOT/run/timers" 2>/dev/null; }
+is_active() {
+  case $1 in ssh|sshd|ssh.service|sshd.service) return 0 ;; esac
+  timers | grep -q "^$1 "
+}
+day() { if [ "$1" = - ]; then echo n/a; else date -u -d "@$1" '+%F %T UTC'; fi; }
+list() {
+  echo 'NEXT                    LAST                    UNIT'
+  timers | while read -r unit last next; do printf '%-23s %-23s %s\n' "$(day "$next")" "$(day "$last")" "$unit"; done
+}
+code=0
+case $verb in
+  poweroff|halt) tell poweroff ;;
+  reboot) tell reboot ;;
+  list-timers) list ;;
 esac
-exit 0
+for unit in $named; do
+  case $verb$unit in
+    enable*.timer)
+      [ -f "$units/$unit" ] || { echo "Failed to enable unit: Unit file $unit does not exist." >&2; exit 1; }
+      mkdir -p "$units/timers.target.wants" && ln -sf "../$unit" "$units/timers.target.wants/$unit"
+      [ -z "$now" ] || tell start "$unit" ;;
+    disable*.timer)
+      rm -f "$units/timers.target.wants/$unit"
+      [ -z "$now" ] || tell stop "$unit" ;;
+    is-enabled*)
+      if [ -L "$units/timers.target.wants/$unit" ]; then echo enabled; else echo disabled; code=1; fi ;;
+    is-active*) if is_active "$unit"; then echo active; else echo inactive; code=3; fi ;;
+    status*)
+      if is_active "$unit"; then echo "$unit: active"; else echo "$unit: inactive"; code=3; fi
+      timers | grep "^$unit " ;;
+    restartssh*|reloadssh*|try-reload-or-restartssh*|reload-or-restartssh*) tell sshd ;;
+    start*.timer|start*.service|restart*.timer|restart*.service|stop*.timer|stop*.service) tell "$verb" "$unit" ;;
+  esac
+done
+exit $code
 """
 )
 

@@ -16,10 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
-from . import processes, records, sshd
+from . import firstboot, processes, records, sshd
 from .disk import Disk
+from .timers import Timers
 
 POWERED_OFF = 3
 GRACE = 3.0
@@ -36,9 +38,22 @@ class Supervisor:
         (disk.run / "temporary").write_text(self.temporary)
         self.address: str | None = None
         self.sshd: subprocess.Popen[bytes] | None = None
+        self.host_key: tuple[int, int] | None = None
+        self.first_boot: subprocess.Popen[bytes] | None = None
+        self.timers = Timers(disk, self.environment)
         self.next_try = 0.0
         self.lines = b""
         self.outcome: int | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the machine's own programs, which on a real one would be root's."""
+        return {
+            "PATH": f"{self.disk.standins}:{sshd.SYSTEM_PATH}",
+            "LANG": "C.UTF-8",
+            "GPU_ROOT": str(self.disk.root),
+            "TMPDIR": self.temporary,
+        }
 
     def serve(self) -> int:
         """Until told to stop; returns the exit code."""
@@ -49,8 +64,10 @@ class Supervisor:
         with selectors.DefaultSelector() as waiting:
             waiting.register(0, selectors.EVENT_READ, self._from_region)
             waiting.register(control, selectors.EVENT_READ, self._from_inside)
+            self._boot()
             while self.outcome is None:
                 self._keep_sshd()
+                self.timers.step()
                 for key, _ in waiting.select(timeout=0.2):
                     key.data(key.fd)
                 self._reap()
@@ -74,13 +91,44 @@ class Supervisor:
                 self._reboot()
 
     def _from_inside(self, fd: int) -> None:
-        for word in os.read(fd, 4096).split():
-            if word == b"poweroff":
+        for line in os.read(fd, 4096).decode(errors="replace").splitlines():
+            verb, _, unit = line.partition(" ")
+            if verb == "poweroff":
                 self.outcome = POWERED_OFF
-            elif word == b"reboot":
+            elif verb == "reboot":
                 self._reboot()
-            elif word == b"sshd":
+            elif verb == "sshd" and self.host_key != self._host_key():
+                # The rest of its configuration is ours: without a new key there is nothing to restart for.
                 self._listen(self.address)
+            elif unit:
+                self.timers.obey(verb, unit)
+
+    def _boot(self) -> None:
+        """What a machine does by itself when it is switched on, beside its sshd."""
+        # A pid of an earlier boot may be anybody's by now.
+        (self.disk.run / "shutdown.pid").unlink(missing_ok=True)
+        uptime = Path("/proc/uptime").read_text().split()[0].replace(".", "")
+        self.disk.boot.write_text(f"{uuid.uuid4()} {uptime} {os.getpid()}\n")
+        self.timers.boot()
+        if script := firstboot.script(self.disk):
+            with (self.disk.log / "cloud-init-output.log").open("ab") as log:
+                self.first_boot = subprocess.Popen(
+                    ["/bin/sh", str(script)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.disk.root,
+                    env=self.environment,
+                    start_new_session=True,
+                    preexec_fn=processes.die_with_parent,
+                )
+
+    def _host_key(self) -> tuple[int, int] | None:
+        """Another one when the file is another one."""
+        with contextlib.suppress(OSError):
+            found = self.disk.host_key.stat()
+            return found.st_ino, found.st_mtime_ns
+        return None
 
     def _listen(self, address: str | None) -> None:
         """Only the listener is replaced: sessions that are open stay open, as when a machine's address changes."""
@@ -93,6 +141,7 @@ class Supervisor:
         if self.address is None or self.sshd is not None or time.monotonic() < self.next_try:
             return
         self.next_try = time.monotonic() + RETRY
+        self.host_key = self._host_key()
         command = sshd.configure(self.disk, self.address, self.temporary)
         with (self.disk.log / "sshd.log").open("ab") as log:
             self.sshd = subprocess.Popen(
@@ -106,16 +155,24 @@ class Supervisor:
             )
 
     def _reap(self) -> None:
-        if self.sshd and self.sshd.poll() is not None:
+        ours = [one for one in (self.sshd, self.first_boot, *self.timers.processes) if one]
+        for process in ours:
+            process.poll()
+        if self.sshd and self.sshd.returncode is not None:
             self.sshd = None
-        # Not waitpid(-1) as long as sshd is ours: its exit code belongs to Popen.
+        if self.first_boot and self.first_boot.returncode is not None:
+            self.first_boot = None
+            firstboot.finish(self.disk)
+        # Not waitpid(-1) as long as these are ours: their exit codes belong to Popen.
+        kept = {process.pid for process in ours}
         for pid in _ended_children():
-            if not self.sshd or pid != self.sshd.pid:
+            if pid not in kept:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
 
     def _reboot(self) -> None:
         self._end_processes()
+        self._boot()
         self._listen(self.address)
 
     def _end_processes(self) -> None:
