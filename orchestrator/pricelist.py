@@ -19,6 +19,8 @@ SPOT_LASTING = timedelta(hours=1)
 """Spot prices move several times a day: older ones are asked for anew."""
 SPOT_SHOWN = timedelta(days=1)
 """Older ones are not shown at all."""
+PATIENCE = timedelta(hours=1)
+"""After a refusal, or where AWS was not to be reached: not every command shall wait for that again."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,18 @@ class PriceList:
     """In each type's cheapest zone."""
     disk_gb_month: float | None = None
     address_hour: float | None = None
+    refused: datetime | None = None
+    """When the list prices were last asked for in vain."""
+    reason: str = ""
 
     def fresh(self, now: datetime, *, whole: bool = False) -> bool:
         return _young(self.asked, now, LASTING) and (self.whole or not whole)
 
     def spot_fresh(self, now: datetime) -> bool:
         return _young(self.spot_asked, now, SPOT_LASTING)
+
+    def refused_lately(self, now: datetime) -> bool:
+        return _young(self.refused, now, PATIENCE)
 
     def spot_shown(self, now: datetime) -> bool:
         return _young(self.spot_asked, now, SPOT_SHOWN)
@@ -87,6 +95,8 @@ def _parse(document: Any, region: str) -> PriceList:
         spot=_prices(document["spot"]),
         disk_gb_month=_price(document["disk_gb_month"]),
         address_hour=_price(document["address_hour"]),
+        refused=_moment(document["refused"]),
+        reason=str(document["reason"]),
     )
 
 

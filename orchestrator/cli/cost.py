@@ -62,6 +62,8 @@ def _lines(desk: Desk, found: verbs.Report) -> list[str]:
     lines = [f"{month}: ${usd:.2f}" for month, usd in found.months.items()]
     taken = "; nothing was paid: this is the sandbox, AWS would have taken that" if free else ", before taxes"
     lines.append(f"in all: ${found.total:.2f}{taken}")
+    if any(one.spot for one in found.sessions):
+        lines.append("a spot session is counted at the price of its start; AWS bills the price of each moment")
     if found.unpriced:
         lines.append(f"not in it: {found.unpriced} of the lines above, whose price is not known")
     lines.append(f"now: ${found.per_hour:.4f} an hour; ${found.per_month_stopped:.2f} a month with everything stopped")

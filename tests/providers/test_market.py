@@ -194,6 +194,22 @@ def test_a_denied_refresh_leaves_the_cache(region: Region, home: Home) -> None:
     assert f"{told.asked:%Y-%m-%d}" in offer.source
 
 
+def test_a_refusal_is_not_waited_for_again_within_the_hour(region: Region, home: Home) -> None:
+    region.deny("GetProducts")
+    open_market(region, home).freshen([])
+    region.asked.clear()
+    again = open_market(region, home)
+    again.freshen(["t3.large"])
+    assert region.asked == []
+    assert again.troubles == ("these credentials may not GetProducts",)
+    region.errors.clear()
+    again.refresh()
+    again.freshen([])
+    assert "GetProducts" in region.asked
+    told = pricelist.read(home.cache / "prices", "us-west-2")
+    assert told is not None and told.refused is None
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", "\x00", '{"version": 99}', '{"version": 1, "region": "us-west-2"}'])
 def test_a_damaged_cache_is_fetched_anew(region: Region, home: Home, damage: str) -> None:
     file = home.cache / "prices" / "us-west-2.json"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ... import pricelist
 from ...errors import GpuError
 from ...pricelist import PriceList
-from .session import AwsError, Session, in_words
+from .session import Session, in_words
 
 if TYPE_CHECKING:
     from mypy_boto3_pricing.type_defs import FilterTypeDef
@@ -28,9 +28,10 @@ LINUX = {
 }
 """The one product of an instance type that a machine of ours takes; a type has dozens: Windows, reserved, dedicated.
 Attributes: https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-an-offer.html"""
+IN_A_REGION = {"locationType": "AWS Region"}
+"""Neither a local zone's nor an Outpost's price."""
 GPU = {"instanceFamily": "GPU instance"}
 GP3 = {"productFamily": "Storage", "volumeApiName": "gp3"}
-ADDRESS = {"group": "VPCPublicIPv4Address"}
 IN_USE = "PublicIPv4:InUseAddress"
 """How the usage type of a public IPv4 address ends, after the region's short name."""
 TYPES_A_CALL = 100
@@ -49,12 +50,20 @@ class PriceTag:
         """List prices of the GPU types, of `types`, and with `whole` of all; asked for where missing or old."""
         now = datetime.now(timezone.utc)
         known = pricelist.read(self._cache, self._session.region) or PriceList(self._session.region)
-        if not self._trusted or not known.fresh(now, whole=whole):
-            fetched = self._try(lambda: self._list(now, types, whole=whole))
-            if fetched is None:
-                return known
+        if self._trusted and known.fresh(now, whole=whole):
+            return self._completed(known, types)
+        if self._trusted and known.refused_lately(now):
+            self.troubles.append(known.reason)
+            return known
+        fetched = self._try(lambda: self._list(now, types, whole=whole))
+        if fetched is None:
+            known = replace(known, refused=now, reason=self.troubles[-1])
+        else:
             known = replace(fetched, spot=known.spot, spot_asked=known.spot_asked)
-            pricelist.write(self._cache, known)
+        pricelist.write(self._cache, known)
+        return known
+
+    def _completed(self, known: PriceList, types: Sequence[str]) -> PriceList:
         missing = () if known.whole else tuple(name for name in types if name not in known.hour)
         more = self._try(lambda: self._hours(missing)) if missing else None
         if more:
@@ -87,20 +96,20 @@ class PriceTag:
         try:
             return ask()
         except GpuError as error:
-            text = error.what if isinstance(error, AwsError) else str(error)
-            if text not in self.troubles:
-                self.troubles.append(text)
+            text = error.what
+            if text in self.troubles:
+                self.troubles.remove(text)
+            self.troubles.append(text)
             return None
 
     def _list(self, now: datetime, types: Sequence[str], *, whole: bool) -> PriceList:
-        hour = self._products("AmazonEC2", {**LINUX, **({} if whole else GPU)})
-        named = {about["instanceType"]: usd for about, usd in hour if "instanceType" in about}
+        named = _by_type(self._products("AmazonEC2", {**LINUX, **({} if whole else GPU)}))
         if not named:
             raise GpuError(f"the price list has nothing of {self._session.region}", "Check the region's name")
         if not whole:
             named.update(self._hours([name for name in types if name not in named]))
         disk = [usd for _, usd in self._products("AmazonEC2", GP3)]
-        addresses = self._products("AmazonVPC", ADDRESS)
+        addresses = self._products("AmazonVPC", {})
         address = [usd for about, usd in addresses if str(about.get("usagetype", "")).endswith(IN_USE)]
         return PriceList(
             self._session.region,
@@ -112,15 +121,14 @@ class PriceTag:
         )
 
     def _hours(self, types: Iterable[str]) -> dict[str, float]:
-        found = [pair for name in types for pair in self._products("AmazonEC2", {**LINUX, "instanceType": name})]
-        return {about["instanceType"]: usd for about, usd in found}
+        return _by_type(pair for name in types for pair in self._products("AmazonEC2", {**LINUX, "instanceType": name}))
 
     @in_words
     def _products(self, service: str, wanted: dict[str, str]) -> list[tuple[dict[str, Any], float]]:
         """Attributes and US dollars a unit of every product in the region that is as `wanted`."""
         filters: list[FilterTypeDef] = [
             {"Type": "TERM_MATCH", "Field": name, "Value": value}
-            for name, value in {**wanted, "regionCode": self._session.region}.items()
+            for name, value in {**wanted, **IN_A_REGION, "regionCode": self._session.region}.items()
         ]
         pages = self._session.pricing.get_paginator("get_products").paginate(
             ServiceCode=service, Filters=filters, FormatVersion="aws_v1"
@@ -142,6 +150,17 @@ class PriceTag:
                 told = (entry["Timestamp"], float(entry["SpotPrice"]))
                 latest[where] = max(told, latest.get(where, told), key=lambda one: one[0])
         return {name: min(usd for (one, _), (_, usd) in latest.items() if one == name) for name, _ in latest}
+
+
+def _by_type(products: Iterable[tuple[dict[str, Any], float]]) -> dict[str, float]:
+    """Of several prices of a type the highest: a machine shall never cost more than was said."""
+    found: dict[str, float] = {}
+    for about, usd in products:
+        name = about.get("instanceType")
+        # Capacity blocks are paid in advance, at a price of their own.
+        if isinstance(name, str) and about.get("marketoption", "OnDemand") == "OnDemand":
+            found[name] = max(usd, found.get(name, usd))
+    return found
 
 
 def read_product(text: str) -> Iterator[tuple[dict[str, Any], float]]:
