@@ -228,8 +228,9 @@ def status(desk: Desk) -> Status:
     unfetched = tuple(entry.run_id for entry in desk.ledger.unfetched(desk.kind))
     if state.phase != "running":
         return Status(state, cost_of(state), None, (), unfetched)
-    address = provider.address()
+    address = None
     try:
+        address = provider.address()
         with ssh.connect(address, wait=0) as connection:
             runs = tuple(jobs.jobs(connection))
     except GpuError as error:
