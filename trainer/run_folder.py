@@ -48,6 +48,7 @@ class MachineFolder:
         self.lock = self.root / "lock"
         self.cache = self.root / "cache"
         self.notebooks = self.root / "nbs"
+        self.selfstop = self.root / "selfstop"
 
     def data(self, name: str) -> PurePosixPath:
         return self.root / "data" / check_data_name(name)

@@ -18,6 +18,7 @@ from .terminal import printable
 INTERRUPTED = 130
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "awake": ("keep",),
     "cost": ("cost",),
     "data": ("data",),
     "entrance": ("get", "get-p2", "get-t2", "ip", "ssh"),
@@ -35,7 +36,7 @@ class Gpu(Group):
         ("Daily life", ("start", "train", "ssh", "status", "stop")),
         ("Runs", ("jobs", "logs", "attach", "cancel", "pull")),
         ("Data", ("data",)),
-        ("The machine", ("ip", "get", "get-p2", "get-t2", "init", "resize", "destroy")),
+        ("The machine", ("ip", "get", "get-p2", "get-t2", "keep", "init", "resize", "destroy")),
         ("Money", ("cost", "types", "quota")),
         ("When something is wrong", ("audit",)),
         ("Rehearsal", ("sandbox",)),
