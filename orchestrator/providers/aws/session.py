@@ -6,9 +6,8 @@ import functools
 import os
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-import boto3
 import botocore.session
 from botocore import exceptions as boto
 from botocore.config import Config
@@ -75,52 +74,59 @@ class Session:
         self.region = profile.region
         self._options: dict[str, Any] = {"endpoint_url": endpoint_url, "config": _config(endpoint_url)}
         if profile.emulated:
-            self._boto = boto3.Session("sandbox", "sandbox", region_name=profile.region, botocore_session=_secluded())
+            self._botocore = _secluded()
             return
+        self._botocore = botocore.session.Session(profile=profile.aws_profile)
         try:
-            self._boto = boto3.Session(profile_name=profile.aws_profile, region_name=profile.region)
+            self._botocore.get_scoped_config()
         except boto.BotoCoreError as error:
             raise _broken_off(error) from error
 
+    def _client(self, service: str, **options: Any) -> Any:
+        """What boto3 would make. boto3 itself is not loaded: S3's transfer manager, which comes with it, takes longer
+        to import than EC2 to answer."""
+        return self._botocore.create_client(service, **{"region_name": self.region, **self._options, **options})
+
     @functools.cached_property
     def ec2(self) -> EC2Client:
-        return self._boto.client("ec2", **self._options)
+        return cast("EC2Client", self._client("ec2"))
 
     @functools.cached_property
     def sts(self) -> STSClient:
-        return self._boto.client("sts", **self._options)
+        return cast("STSClient", self._client("sts"))
 
     @functools.cached_property
     def ec2_once(self) -> EC2Client:
         """Asks once: for what must not be done twice, and for what is better told at once."""
         once = self._options["config"].merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-        return self._boto.client("ec2", **{**self._options, "config": once})
+        return cast("EC2Client", self._client("ec2", config=once))
 
     def in_region(self, region: str) -> EC2Client:
         """EC2 in another region, with the same credentials."""
-        return self._boto.client("ec2", region_name=region, **self._options)
+        return cast("EC2Client", self._client("ec2", region_name=region))
 
     @functools.cached_property
     def pricing(self) -> PricingClient:
         """The price list has endpoints in few regions; this one has the prices of all."""
-        return self._boto.client("pricing", region_name="us-east-1", **self._options)
+        return cast("PricingClient", self._client("pricing", region_name="us-east-1"))
 
     @functools.cached_property
     def quotas(self) -> ServiceQuotasClient:
-        return self._boto.client("service-quotas", **self._options)
+        return cast("ServiceQuotasClient", self._client("service-quotas"))
 
     @functools.cached_property
     def ssm(self) -> SSMClient:
-        return self._boto.client("ssm", **self._options)
+        return cast("SSMClient", self._client("ssm"))
 
 
 def _secluded() -> botocore.session.Session:
-    """A session that reads none of the developer's ~/.aws, whatever `AWS_PROFILE` and its like say."""
+    """Fixed credentials, and none of the developer's ~/.aws, whatever `AWS_PROFILE` and its like say."""
     secluded = botocore.session.Session()
     for name in ("config_file", "credentials_file"):
         secluded.set_config_variable(name, os.devnull)
     # No variable of the environment names the section to read.
     secluded.session_var_map["profile"] = (None, None, None, None)
+    secluded.set_credentials("sandbox", "sandbox")
     return secluded
 
 
