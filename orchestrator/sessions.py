@@ -81,8 +81,11 @@ class Holding:
         return self.machine
 
     def joined(self, other: Holding) -> Holding:
+        """Both notes of the same machine in one. Its kind is that of the later one: a machine can be resized."""
+        later = other if _last(self.seen, other.seen) == other.seen is not None else self
         return replace(
             self,
+            kind=later.kind,
             since=min(self.since, other.since),
             seen=_last(self.seen, other.seen),
             gone=_first(_after(self.gone, other.seen), _after(other.gone, self.seen)),

@@ -151,6 +151,15 @@ def test_two_kinds_are_two_bills(desk: Desk) -> None:
     assert found == {"p2": at(2), "t2": None}
 
 
+def test_a_machine_that_was_resized_keeps_its_disk(desk: Desk) -> None:
+    cost.note(desk, stopped(0, 1, kind="t2"), now=at(2))
+    cost.note(desk, running(3), now=at(4))
+    cost.note(desk, State("t2", "absent"), now=at(5))
+    report = cost.report(desk, now=at(10))
+    assert [(c.kind, c.ended) for c in report.sessions] == [("t2", at(1)), ("p2", None)]
+    assert {(c.kind, c.began, c.ended) for c in report.kept} == {("p2", at(0), None)}
+
+
 def test_what_has_no_price_is_said_not_guessed(desk: Desk) -> None:
     cost.note(desk, running(0, price=None), now=at(1))
     report = cost.report(desk, now=at(2))
