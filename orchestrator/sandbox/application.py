@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import wsgi
+from . import lookups, wsgi
+from .attributes import Attributes
 from .calls import CallLog
+from .dependencies import Dependencies
 from .faults import Faults
 from .gateway import Gateway
+from .images import Images
 from .instances import Instances
 from .lifecycle import Lifecycle
 from .market import Market
 from .metadata import Metadata
 from .outside import Outside, place, places
 from .panel import Panel
+from .quotas import Quotas
 from .spot import Spot
+from .spotapi import SpotApi
 from .striker import Striker
 from .wsgi import Call, Environ, Reply, StartResponse, Wsgi
 
@@ -28,9 +33,19 @@ class Application:
         instances.sticks = lambda instance: faults.sticks(instance.id, place(instance))
         self._outside = Outside(instances)
         lifecycle = Lifecycle(instances)
-        Spot(lifecycle)
         self._market = Market()
-        gateway = Gateway(self._sold(moto), instances, lifecycle.handlers())
+        self._spot = Spot(instances, lifecycle, faults.has_room)
+        self._images = Images(instances, folder / "snapshots")
+        Quotas(instances, lifecycle, self._market.limit)
+        handlers = {
+            **lifecycle.handlers(),
+            **Attributes(instances, lifecycle).handlers(),
+            **SpotApi(self._spot, self._market.spot_price).handlers(),
+            **self._images.handlers(),
+            **Dependencies(instances).handlers(),
+            "DescribeAddresses": lookups.describe_addresses,
+        }
+        gateway = Gateway(self._sold(moto), instances, handlers)
         log = CallLog(folder / "calls.jsonl")
 
         def where(call: Call) -> list[tuple[str, str]]:
@@ -54,3 +69,5 @@ class Application:
 
     def step(self) -> None:
         self._outside.step()
+        self._spot.step()
+        self._images.step()

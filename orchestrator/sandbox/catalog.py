@@ -14,7 +14,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from . import sshd
+from . import lookups, sshd
 
 REGION = "us-west-2"
 ACCOUNT = "123456789012"
@@ -55,6 +55,7 @@ def settle(folder: Path) -> None:
     images = folder / "images.json"
     common = {
         "architecture": "x86_64",
+        "boot_mode": "uefi-preferred",
         "creation_date": "2025-06-01T00:00:00.000Z",
         "hypervisor": "xen",
         "image_type": "machine",
@@ -75,12 +76,10 @@ def stock() -> None:
     _add_types()
     _add_parameters()
     from moto.ec2.models import elastic_ip_addresses
-    from moto.ec2.utils import filter_dict_attribute_mapping
 
     # Its own takes any of 127/8, 127.0.0.1 and one that is already in use among them.
     vars(elastic_ip_addresses)["random_ip"] = free_address
-    # Without it DescribeInstances with this filter is an internal error.
-    filter_dict_attribute_mapping["client-token"] = "client_token"
+    lookups.complete()
 
 
 def free_address() -> str:
@@ -113,6 +112,7 @@ def _add_types() -> None:
             continue
         shape = copy.deepcopy(known.INSTANCE_TYPES["g4dn.xlarge"])
         shape.update(InstanceType=name, Hypervisor="xen", CurrentGeneration=False, InstanceStorageSupported=False)
+        shape["SupportedBootModes"] = ["legacy-bios"]
         shape.pop("InstanceStorageInfo", None)
         shape["MemoryInfo"] = {"SizeInMiB": memory * 1024}
         shape["VCpuInfo"].update(DefaultVCpus=cpus, DefaultCores=cpus // 2, ValidCores=[cpus // 2])

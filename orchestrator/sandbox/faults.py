@@ -109,6 +109,11 @@ class Faults:
                     return fault
         return None
 
+    def has_room(self, place: Place) -> bool:
+        """Whether EC2 itself would find capacity there; nothing is counted."""
+        with self._lock:
+            return not any(fault.name == "no-capacity" and fault.is_at([place]) for fault in self._active)
+
     def sticks(self, instance_id: str, place: Place) -> bool:
         """Whether an instance is kept pending."""
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from moto.ec2.models import ec2_backends
@@ -11,12 +11,7 @@ from moto.ec2.models import ec2_backends
 from . import wsgi
 from .catalog import ACCOUNT
 from .instances import Instances
-from .wsgi import Call, Environ, Refusal, Reply, StartResponse, Wsgi
-
-Forward = Callable[[], Reply]
-"""What moto makes of the call."""
-Handler = Callable[[Call, Forward], Reply]
-"""What EC2 makes of it; raises Refusal."""
+from .wsgi import Call, Environ, Handler, Refusal, Reply, StartResponse, Wsgi
 
 
 class Gateway:
@@ -42,6 +37,8 @@ class Gateway:
 
     def _once(self, environ: Environ, call: Call) -> Reply:
         """The same answer for the same token."""
+        if call.params.get("DryRun") == "true":
+            raise Refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
         token = call.params.get("ClientToken")
         if not token or not call.changes:
             return self._act(environ, call)
@@ -67,9 +64,19 @@ class Gateway:
 
         handler = self.handlers.get(call.action)
         reply = handler(call, forward) if handler else forward()
+        if reply.status.startswith("500") and not reply.named:
+            raise _not_known(call)
         if reply.good and call.action.startswith(("Delete", "Release")):
             _forget_tags()
         return reply
+
+
+def _not_known(call: Call) -> Refusal:
+    """Where moto breaks off: most often at a filter that it does not have."""
+    names = [form.get("Name", "") for form in call.listed("Filter")]
+    if names:
+        return Refusal("InvalidParameterValue", f"The filter '{', '.join(names)}' is invalid")
+    return Refusal("UnsupportedOperation", f"The sandbox has no {call.action} in this form")
 
 
 def _forget_tags() -> None:

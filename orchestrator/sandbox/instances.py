@@ -14,6 +14,7 @@ from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
 
 from .catalog import ACCOUNT
+from .copies import plant
 from .disk import Disk
 from .machine import Machine
 
@@ -30,12 +31,15 @@ class Instances:
         self.lock = threading.RLock()
         self._machines: dict[str, Machine] = {}
         self._due: dict[str, float] = {}
-        self._ending: dict[str, Any] = {}
+        self._busy: dict[str, Any] = {}
         self._enders = ThreadPoolExecutor(max_workers=32)
         self.sticks: Callable[[Any], bool] = lambda _: False
         """Whether an instance stays pending."""
         self.interruption: Callable[[Any], str] = lambda _: "terminate"
         """What EC2 does to a spot instance that it takes back: `stop` or `terminate`."""
+
+        self.seed: Callable[[Any], Path | None] = lambda _: None
+        """The copy of a disk that a new instance begins with."""
 
     def all(self) -> Iterator[Any]:
         """moto's own instance objects, of every region that has been asked for."""
@@ -44,6 +48,9 @@ class Instances:
 
     def get(self, instance_id: str) -> Any | None:
         return next((one for one in self.all() if one.id == instance_id), None)
+
+    def disk(self, instance_id: str) -> Disk:
+        return Disk(self.folder / "instances" / instance_id)
 
     def zone_of(self, subnet_id: str) -> str:
         """Empty for a subnet that is not there."""
@@ -63,6 +70,7 @@ class Instances:
             self._begin_to_end(instance.id)
         if name == "pending":
             instance.launch_time = utcnow()
+            self._plant(instance)
 
     def reboot(self, instance_id: str) -> None:
         if instance_id in self._machines:
@@ -104,19 +112,24 @@ class Instances:
             return
         if state == "pending" and self.sticks(instance):
             return
-        ending = self._ending.get(instance.id)
-        if ending is not None and not ending.done():
+        busy = self._busy.get(instance.id)
+        if busy is not None and not busy.done():
             return
-        self._ending.pop(instance.id, None)
+        self._busy.pop(instance.id, None)
         self._due.pop(instance.id, None)
         if state == "shutting-down" and (machine := self._machines.pop(instance.id, None)):
             machine.disk.remove()
         self.set_state(instance, NEXT[state])
 
+    def _plant(self, instance: Any) -> None:
+        root = self.disk(instance.id).root
+        if not root.exists() and (copy := self.seed(instance)):
+            self._busy[instance.id] = self._enders.submit(plant, copy, root)
+
     def _begin_to_end(self, instance_id: str) -> None:
         machine = self._machines.get(instance_id)
-        if machine and machine.running and instance_id not in self._ending:
-            self._ending[instance_id] = self._enders.submit(machine.stop)
+        if machine and machine.running and instance_id not in self._busy:
+            self._busy[instance_id] = self._enders.submit(machine.stop)
 
     def _keep_running(self, instance: Any) -> None:
         machine = self._machines.get(instance.id) or self._new_machine(instance)
@@ -128,7 +141,7 @@ class Instances:
         machine.listen(next((str(address.public_ip) for address in _addresses(instance)), None))
 
     def _new_machine(self, instance: Any) -> Machine:
-        disk = Disk(self.folder / "instances" / instance.id)
+        disk = self.disk(instance.id)
         key = instance.ec2_backend.key_pairs.get(instance.key_name)
         data = base64.b64decode(str(instance.user_data)) if instance.user_data else b""
         disk.make(data, key.material_public.decode() if key else "")

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import wsgi
-from .gateway import Forward, Handler
 from .instances import CODES, Instances
-from .wsgi import Call, Refusal, Reply
+from .wsgi import Call, Forward, Handler, Refusal, Reply
 
 TRANSITIONS = {
     "StartInstances": {"stopped": "pending", "pending": "pending", "running": "running"},
@@ -28,10 +27,12 @@ Watcher = Callable[[Call, Any], None]
 
 
 class Lifecycle:
-    """`before` may refuse a transition (raises Refusal); `made` and `changed` are told afterwards."""
+    """`asked` may refuse a RunInstances and `before` a transition (with a Refusal); `made` and `changed` are told
+    afterwards."""
 
     def __init__(self, instances: Instances) -> None:
         self._instances = instances
+        self.asked: list[Callable[[Call], None]] = []
         self.before: list[Watcher] = []
         self.made: list[Watcher] = []
         self.changed: list[Watcher] = []
@@ -41,15 +42,19 @@ class Lifecycle:
         return {**changes, "RunInstances": self._run, "AssociateAddress": self._associate}
 
     def _run(self, call: Call, forward: Forward) -> Reply:
+        for check in self.asked:
+            check(call)
         before = {one.id for one in self._instances.all()}
         reply = forward()
         if not reply.good:
             return reply
         for instance in [one for one in self._instances.all() if one.id not in before]:
             self._instances.set_state(instance, "pending")
-            if not any(name.endswith(("NetworkInterfaceId", "DeleteOnTermination")) for name in call.params):
-                for interface in instance.nics.values():
+            cards = call.listed("NetworkInterface")
+            for interface in instance.nics.values():
+                if not any("NetworkInterfaceId" in card or "DeleteOnTermination" in card for card in cards):
                     interface.delete_on_termination = True
+                interface.add_tags(call.tags("network-interface"))
             for watcher in self.made:
                 watcher(call, instance)
         return reply.replaced(
@@ -59,7 +64,7 @@ class Lifecycle:
     def _change(self, call: Call, forward: Forward) -> Reply:
         """Start, stop, reboot, terminate: refused as EC2 refuses, then done by moto, then made to last."""
         named = [self._instances.get(value) for value in call.named("InstanceId")]
-        if None in named or call.params.get("DryRun") == "true":
+        if None in named:
             return forward()
         before = [(one, one._state.name) for one in named if one is not None]
         for instance, state in before:

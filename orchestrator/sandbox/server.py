@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from . import callers, catalog
+from . import callers, catalog, wsgi
 
 TICK = 0.1
 """Seconds between two looks at the instances."""
@@ -48,6 +48,11 @@ def _serve(folder: Path, state: Path, ended: threading.Event) -> None:
     class Handler(MotoRequestHandler):
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
             """Say nothing: a client that waits asks several times a second."""
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            now = time.time() if timestamp is None else timestamp
+            told: str = super().date_time_string(now + self.environ.get(wsgi.SKEW, 0.0))
+            return told
 
     class Listener(ThreadedWSGIServer):
         def verify_request(self, request: object, client_address: tuple[str, int]) -> bool:

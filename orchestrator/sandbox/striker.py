@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import email.utils
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from . import wsgi
+from . import quotas, wsgi
 from .calls import CallLog, Entry
 from .faults import Fault, Faults, Place
 from .newborn import Newborn
@@ -85,7 +84,8 @@ class Striker:
 
     def _answer(self, environ: Environ, call: Call, entry: Entry) -> Reply:
         self._hold(environ, call, entry, "before")
-        skew = self.faults.strike("clock-skew", call)
+        if skew := self.faults.strike("clock-skew", call):
+            environ[wsgi.SKEW] = skew.duration
         try:
             self._refuse(call, skew)
             reply = wsgi.ask(self.inner, environ)
@@ -99,9 +99,6 @@ class Striker:
             raise Lost
         if slow := self.faults.strike("latency", call):
             time.sleep(slow.duration)
-        if skew:
-            date = email.utils.formatdate(time.time() + skew.duration, usegmt=True)
-            reply = Reply(reply.status, [*reply.headers, ("Date", date)], reply.body)
         return reply
 
     def _refuse(self, call: Call, skew: Fault | None) -> None:
@@ -116,7 +113,8 @@ class Striker:
         self._newborn.refuse_unknown(call)
         if call.action in CAPACITY_ACTIONS and call.params.get("DryRun") != "true" and (places := self._places(call)):
             if self.faults.strike("vcpu-limit", call, places):
-                raise vcpus_exceeded(call, places[0][1])
+                spot = call.params.get("InstanceMarketOptions.MarketType") == "spot"
+                raise quotas.exceeded(places[0][1], spot=spot, limit=0)
             if self.faults.strike("no-capacity", call, places):
                 raise _no_capacity(*places[0])
 
@@ -144,18 +142,6 @@ class Striker:
             self._came.notify_all()
         if gone:
             raise Gone if when == "before" else Lost
-
-
-def vcpus_exceeded(call: Call, instance_type: str) -> Refusal:
-    """The quota's refusal of a start, on demand or spot."""
-    if call.params.get("InstanceMarketOptions.MarketType") == "spot":
-        return Refusal("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
-    return Refusal(
-        "VcpuLimitExceeded",
-        "You have requested more vCPU capacity than your current vCPU limit of 0 allows for the instance bucket that "
-        f"the specified instance type {instance_type} belongs to. Please visit "
-        "http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit.",
-    )
 
 
 def _no_capacity(zone: str, instance_type: str) -> Refusal:

@@ -9,7 +9,7 @@ import re
 import socket
 import urllib.parse
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
@@ -19,11 +19,20 @@ StartResponse = Callable[..., Any]
 Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 XML = ("Content-Type", "text/xml")
-STATUS = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"} | {
+STATUS = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    412: "Precondition Failed",
+} | {
     200: "OK",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
+SKEW = "gpu.skew"
+"""Of an environ: by how many seconds the answer's date is wrong."""
 _SCOPE = re.compile(r"Credential=[^/]*/(?P<day>\d+)/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 
 
@@ -47,14 +56,15 @@ class Reply:
         return self.status.startswith("200")
 
     @property
+    def named(self) -> str:
+        """AWS's word for what was wrong; empty where there is none."""
+        found = re.search(rb"<Code>([^<]+)</Code>|\"__type\": *\"(?:[^\"#]*#)?(\w+)", self.body)
+        return (found[1] or found[2]).decode() if found else ""
+
+    @property
     def error(self) -> str:
-        """EC2's word for what was wrong; the bare HTTP status where there is none; empty when nothing was."""
-        if self.good:
-            return ""
-        found = re.search(rb"<Code>([^<]+)</Code>", self.body) or re.search(
-            rb'"__type": *"(?:[^"#]*#)?(\w+)', self.body
-        )
-        return found[1].decode() if found else self.status.partition(" ")[0]
+        """AWS's word or the bare HTTP status; empty when nothing was wrong."""
+        return "" if self.good else self.named or self.status.partition(" ")[0]
 
     def replaced(self, body: bytes) -> Reply:
         return Reply(self.status, [one for one in self.headers if one[0].lower() != "content-length"], body)
@@ -62,6 +72,10 @@ class Reply:
     def give(self, start_response: StartResponse) -> Iterable[bytes]:
         start_response(self.status, self.headers)
         return [self.body]
+
+
+Forward = Callable[[], Reply]
+"""What moto makes of a call."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +100,24 @@ class Call:
 
     def listed(self, name: str) -> list[dict[str, str]]:
         """The members of a list of structures: `Filter.1.Name`, `Filter.1.Value.1`, ... as a form each."""
-        members: dict[str, dict[str, str]] = {}
-        for key, value in self.params.items():
-            if found := re.fullmatch(rf"{name}\.(\d+)\.(.+)", key):
-                members.setdefault(found[1], {})[found[2]] = value
-        return list(members.values())
+        return _members(self.params, name)
+
+    def tags(self, resource: str) -> dict[str, str]:
+        """Those that the call gives to what it makes of that kind: `volume`, `snapshot`, ..."""
+        asked = [one for one in self.listed("TagSpecification") if one.get("ResourceType") == resource]
+        return {tag["Key"]: tag.get("Value", "") for one in asked for tag in _members(one, "Tag")}
+
+
+Handler = Callable[[Call, Forward], Reply]
+"""What EC2 makes of it; raises Refusal."""
+
+
+def _members(form: Mapping[str, str], name: str) -> list[dict[str, str]]:
+    members: dict[str, dict[str, str]] = {}
+    for key, value in form.items():
+        if found := re.fullmatch(rf"{name}\.(\d+)\.(.+)", key):
+            members.setdefault(found[1], {})[found[2]] = value
+    return list(members.values())
 
 
 def read(environ: Environ) -> Call | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 
 from orchestrator.sandbox import region
 
@@ -107,6 +108,12 @@ class Cloud:
     def box(self) -> Path:
         return self.folder / "box"
 
+    @property
+    def found(self) -> region.Region:
+        there = region.find(self.box)
+        assert there is not None
+        return there
+
     def up(self) -> region.Region:
         found = region.up(self.box, self.said.append)
         self.ec2, self.ssm = (self.client(found, name) for name in ("ec2", "ssm"))
@@ -114,15 +121,17 @@ class Cloud:
             self.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=self.public.encode())
         return found
 
-    def client(self, found: region.Region, name: str) -> Any:
+    def client(self, found: region.Region, name: str, *, attempts: int = 5, **more: Any) -> Any:
+        """A client with more of botocore's settings; `attempts` at each call."""
+        config = Config(retries={"mode": "standard", "total_max_attempts": attempts}, **more)
         session = boto3.session.Session(aws_access_key_id="any", aws_secret_access_key="thing", region_name="us-west-2")
-        return session.client(name, endpoint_url=found.endpoint_url)
+        return session.client(name, endpoint_url=found.endpoint_url, config=config)
 
     def wish(self, **more: Any) -> dict[str, Any]:
         image = self.ssm.get_parameter(Name=IMAGE_NAME)["Parameter"]["Value"]
         subnet = self.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
         card = {"DeviceIndex": 0, "SubnetId": subnet, "AssociatePublicIpAddress": False}
-        basis = {"ImageId": image, "InstanceType": "p2.xlarge", "KeyName": "k", "MinCount": 1, "MaxCount": 1}
+        basis = {"ImageId": image, "InstanceType": "t2.micro", "KeyName": "k", "MinCount": 1, "MaxCount": 1}
         return {**basis, "NetworkInterfaces": [card], **more}
 
     def machine(self, **more: Any) -> Instance:

@@ -31,7 +31,7 @@ def test_one_token_one_instance_even_at_once(shared: Cloud) -> None:
     assert len({reply["Instances"][0]["InstanceId"] for reply in replies}) == 1
     by_token = shared.ec2.describe_instances(Filters=[{"Name": "client-token", "Values": ["t-1"]}])
     assert len(by_token["Reservations"]) == 1
-    other = {**wish, "InstanceType": "t2.micro"}
+    other = {**wish, "InstanceType": "t3.micro"}
     assert _refused(shared.ec2.run_instances, **other) == "IdempotentParameterMismatch"
     [second] = shared.ec2.run_instances(**{**wish, "ClientToken": "t-2"})["Instances"]
     assert second["InstanceId"] != replies[0]["Instances"][0]["InstanceId"]

@@ -1,0 +1,101 @@
+"""Images and snapshots of an instance's disk: pending for a moment, tagged as asked, and holding what was on it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from moto.ec2.models import ec2_backends
+
+from . import wsgi
+from .catalog import ACCOUNT
+from .copies import copy_disk
+from .instances import Instances
+from .wsgi import Call, Forward, Handler, Refusal, Reply
+
+
+class Images:
+    """Copies lie in `folder/SNAPSHOT_ID`. Every method but `step` is called with the instances' lock held."""
+
+    def __init__(self, instances: Instances, folder: Path) -> None:
+        self._instances = instances
+        self._folder = folder
+        self._copying: dict[str, tuple[Any, Any, Future[None], float]] = {}
+        self._copiers = ThreadPoolExecutor(max_workers=4)
+        instances.seed = self._seed
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "CreateImage": self._create_image,
+            "CreateSnapshot": self._create_snapshot,
+            "DeleteSnapshot": self._delete_snapshot,
+        }
+
+    def step(self) -> None:
+        """Complete what has been copied."""
+        with self._instances.lock:
+            for snapshot_id, (snapshot, image, copy, due) in list(self._copying.items()):
+                if time.monotonic() < due or not copy.done():
+                    continue
+                del self._copying[snapshot_id]
+                snapshot.status = "completed"
+                if image is not None:
+                    image.state = "available"
+
+    def _create_image(self, call: Call, forward: Forward) -> Reply:
+        backend = ec2_backends[ACCOUNT][call.region]
+        instance = self._instances.get(call.params.get("InstanceId", ""))
+        if instance is None:
+            return forward()
+        name = call.params.get("Name", "")
+        if any(image.name == name for image in backend.amis.values()):
+            raise Refusal("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by another AMI.")
+        if instance._state.name not in ("running", "stopped"):
+            raise Refusal("IncorrectState", f"The instance '{instance.id}' is not in the 'running' or 'stopped' state.")
+        image = backend.create_image(instance.id, name, call.params.get("Description", ""), [])
+        image.state, image.boot_mode, image.root_device_type = "pending", instance.boot_mode, "ebs"
+        image.root_device_name = instance.root_device_name
+        image.ebs_snapshot.volume.size = _root_size(instance)
+        for resource in (image, image.ebs_snapshot):
+            resource.add_tags(call.tags("image" if resource is image else "snapshot"))
+        if instance._state.name == "running" and call.params.get("NoReboot") != "true":
+            self._instances.reboot(instance.id)
+        self._copy(instance, image.ebs_snapshot, image)
+        return wsgi.ec2_answer(call.action, f"<imageId>{image.id}</imageId>")
+
+    def _create_snapshot(self, call: Call, forward: Forward) -> Reply:
+        backend = ec2_backends[ACCOUNT][call.region]
+        before = set(backend.snapshots)
+        reply = forward()
+        volume = backend.volumes.get(call.params.get("VolumeId", ""))
+        for snapshot_id in set(backend.snapshots) - before:
+            if volume is not None and volume.attachment:
+                self._copy(volume.attachment.instance, backend.snapshots[snapshot_id], None)
+        return reply.replaced(reply.body.replace(b"<status>completed<", b"<status>pending<"))
+
+    def _delete_snapshot(self, call: Call, forward: Forward) -> Reply:
+        reply = forward()
+        if reply.good:
+            shutil.rmtree(self._folder / Path(call.params["SnapshotId"]).name, ignore_errors=True)
+        return reply
+
+    def _copy(self, instance: Any, snapshot: Any, image: Any | None) -> None:
+        snapshot.status = "pending"
+        source = self._instances.disk(instance.id).root
+        copy = self._copiers.submit(copy_disk, source, self._folder / snapshot.id)
+        self._copying[snapshot.id] = snapshot, image, copy, time.monotonic() + self._instances.delay
+
+    def _seed(self, instance: Any) -> Path | None:
+        """The copy that a new instance's disk begins with."""
+        image = instance.ec2_backend.amis.get(instance.image_id)
+        copy = self._folder / image.ebs_snapshot.id if image else None
+        return copy if copy and copy.exists() else None
+
+
+def _root_size(instance: Any) -> int:
+    mapping = dict(instance.get_block_device_mapping)
+    root = mapping.get(instance.root_device_name) or next(iter(mapping.values()), None)
+    return int(root.size) if root is not None and root.size else 8
