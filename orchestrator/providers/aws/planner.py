@@ -198,6 +198,7 @@ def _inside(have: Inventory, vpc: str) -> Inventory:
 def plan_removal(have: Inventory) -> tuple[Step, ...]:
     """Everything in `have` removed, what depends on another thing before it."""
     leaving = tuple(m for m in have.machines if m.phase != "terminated")
+    gone = {m.id for m in leaving}
     return (
         # First: EC2 makes another machine for a spot request that outlives its own.
         *(steps.CancelSpot(r.id) for r in have.spot_requests),
@@ -206,7 +207,8 @@ def plan_removal(have: Inventory) -> tuple[Step, ...]:
         *(steps.DeregisterImage(i.image) for i in have.images),
         *(steps.DeleteSnapshot(s) for i in have.images for s in i.snapshots),
         *(steps.DeleteSnapshot(s) for s in have.loose_snapshots),
-        *(steps.ReleaseAddress(a.id, a.ip, a.association) for a in have.addresses),
+        # A machine that is terminated lets go of its address by itself.
+        *(steps.ReleaseAddress(a.id, a.ip, a.association if a.machine not in gone else None) for a in have.addresses),
         *(steps.DeleteKey(name) for name in have.keys),
         *_without(have),
     )
