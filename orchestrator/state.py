@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .errors import GpuError
 from .settings import Home
@@ -37,10 +37,22 @@ class Belonging:
 
 
 @dataclass(frozen=True)
+class Door:
+    """Where the provider last said that the machine of a kind is. Only an address: by which keys it is known is never
+    remembered here. `settings` is the digest of the profile that it was told of."""
+
+    host: str
+    port: int
+    user: str
+    settings: str
+
+
+@dataclass(frozen=True)
 class _Content:
     selected_kind: str | None = None
     belonging: Belonging | None = None
     tokens: dict[str, Token] = field(default_factory=dict)
+    doors: dict[str, Door] = field(default_factory=dict)
 
 
 class StateFile:
@@ -68,6 +80,18 @@ class StateFile:
             return
         with self._alone():
             self._write(replace(self._read(), belonging=belonging))
+
+    def door(self, kind: str) -> Door | None:
+        return self._read().doors.get(kind)
+
+    def remember_door(self, kind: str, door: Door | None) -> None:
+        """None: it leads nowhere any more."""
+        if self._read().doors.get(kind) == door:
+            return
+        with self._alone():
+            content = self._read()
+            others = {k: v for k, v in content.doors.items() if k != kind}
+            self._write(replace(content, doors={**others, kind: door} if door else others))
 
     def token(self, purpose: str, *, digest: str, new: Callable[[], str]) -> str:
         """The token of this very request; a `new` one, written down first, for a request that differs."""
@@ -134,7 +158,12 @@ def _parse(text: str) -> _Content:
     tokens = {str(k): Token(str(v["token"]), str(v["digest"])) for k, v in document.get("tokens", {}).items()}
     whose = document.get("belonging")
     belonging = Belonging(str(whose["owner"]), str(whose["region"])) if whose else None
-    return _Content(kind, belonging, tokens)
+    doors = {str(k): _door(v) for k, v in document.get("doors", {}).items()}
+    return _Content(kind, belonging, tokens, doors)
+
+
+def _door(entry: dict[str, Any]) -> Door:
+    return Door(str(entry["host"]), int(entry["port"]), str(entry["user"]), str(entry["settings"]))
 
 
 def write_atomically(file: Path, text: str, *, mode: int) -> None:

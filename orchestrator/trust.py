@@ -27,6 +27,11 @@ class Trust:
     kind: str
 
     @property
+    def client_key(self) -> Path:
+        """The private key that enters the profile's machines."""
+        return self.home.keys / self.profile
+
+    @property
     def first(self) -> Path:
         """The private host key made here; absent once the machine has one that never left it."""
         return self.home.keys / f"{self.profile}-{self.kind}-host"

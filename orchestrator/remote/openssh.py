@@ -12,15 +12,22 @@ from ..providers.base import Address
 CONNECT_SECONDS = 10.0
 
 
+def place(host: str, port: int) -> str:
+    """What known_hosts calls it."""
+    return host if port == 22 else f"[{host}]:{port}"
+
+
 def config_file(address: Address) -> list[str]:
     """With a key of its own the machine's access owes nothing to the user's SSH configuration."""
     return ["ssh", "-F", "/dev/null"] if address.key_file else ["ssh"]
 
 
-def ssh_argv(address: Address, *, tty: bool = False, command: Sequence[str] = ()) -> list[str]:
+def ssh_argv(
+    address: Address, *, tty: bool = False, command: Sequence[str] = (), seconds: float = CONNECT_SECONDS
+) -> list[str]:
     """The system's `ssh` to the same machine, as strict as `Connection`. `tty`: a terminal for `command` too."""
     argv = config_file(address)
-    options = ["StrictHostKeyChecking=yes", "UpdateHostKeys=no", f"ConnectTimeout={CONNECT_SECONDS:.0f}"]
+    options = ["StrictHostKeyChecking=yes", "UpdateHostKeys=no", f"ConnectTimeout={seconds:.0f}"]
     options += ["ServerAliveInterval=5", "ServerAliveCountMax=2"]
     if address.key_file:
         options += [f"IdentityFile={_quoted(address.key_file)}", "IdentitiesOnly=yes", "IdentityAgent=none"]

@@ -17,7 +17,7 @@ import paramiko
 
 from ..errors import GpuError, UsageError
 from ..providers.base import Address
-from .openssh import CONNECT_SECONDS, config_file
+from .openssh import CONNECT_SECONDS, config_file, place
 
 # Without a handler of its own paramiko prints tracebacks to stderr for what is raised here anyway.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -108,8 +108,10 @@ def _where(address: Address) -> str:
 class Connection:
     """A context manager; `connect` makes one. Several commands may run on it, one after the other or at once."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, seconds: float = CONNECT_SECONDS) -> None:
+        """`seconds`: how long each part of connecting may take."""
         self.address = address
+        self._seconds = seconds
         self._client = paramiko.SSHClient()
         self._closed = threading.Event()
         self._load_known_hosts()
@@ -140,7 +142,7 @@ class Connection:
         """Dial, check the host key, log in. Each failure is a class of this module."""
         host, port = self.address.host, self.address.port
         try:
-            self._log_in()
+            self._log_in_with_either_key()
         except paramiko.BadHostKeyException as error:
             raise HostKeyChanged(host, port, _where(self.address)) from error
         except paramiko.AuthenticationException as error:
@@ -155,6 +157,24 @@ class Connection:
             raise Unreachable(host, port, _reason(error)) from error
         threading.Thread(target=self._watch, daemon=True, name=f"heartbeat {host}").start()
 
+    def _log_in_with_either_key(self) -> None:
+        """paramiko holds one key a host and type; a machine whose key is just being replaced has two of a type."""
+        try:
+            self._log_in()
+        except paramiko.BadHostKeyException as error:
+            name = place(self.address.host, self.address.port)
+            if not any(name in e.hostnames and e.key == error.key for e in _entries(self.address.known_hosts)):
+                raise
+            self._client.close()
+            self._client.get_host_keys().add(name, error.key.get_name(), error.key)
+            self._log_in()
+
+    @property
+    def host_key(self) -> str:
+        """`TYPE BASE64` of the key that the machine has shown."""
+        key = self._transport().get_remote_server_key()
+        return f"{key.get_name()} {key.get_base64()}"
+
     def _log_in(self) -> None:
         address = self.address
         if address.key_file and not address.key_file.is_file():
@@ -168,10 +188,10 @@ class Connection:
             key_filename=_keys(address),  # type: ignore[arg-type]
             allow_agent=own,
             look_for_keys=own,
-            sock=_dial(address),
-            timeout=CONNECT_SECONDS,
-            banner_timeout=CONNECT_SECONDS,
-            auth_timeout=CONNECT_SECONDS,
+            sock=_dial(address, self._seconds),
+            timeout=self._seconds,
+            banner_timeout=self._seconds,
+            auth_timeout=self._seconds,
         )
 
     def _transport(self) -> paramiko.Transport:
@@ -280,8 +300,14 @@ class _Session:
         return 255
 
 
-def connect(address: Address, *, wait: float = 0, say: Callable[[str], None] = lambda _text: None) -> Connection:
-    """A connection, trying again for at most `wait` seconds while a machine boots.
+def connect(
+    address: Address,
+    *,
+    wait: float = 0,
+    say: Callable[[str], None] = lambda _text: None,
+    seconds: float = CONNECT_SECONDS,
+) -> Connection:
+    """A connection, trying again for at most `wait` seconds while a machine boots; `seconds` for each attempt.
 
     An unknown or changed host key is never tried again.
     """
@@ -289,7 +315,7 @@ def connect(address: Address, *, wait: float = 0, say: Callable[[str], None] = l
     refused_since: float | None = None
     told = False
     while True:
-        connection = Connection(address)
+        connection = Connection(address, seconds=seconds)
         try:
             connection.open()
             return connection
@@ -315,11 +341,17 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or "no reason given").rstrip(".")
 
 
-def _dial(address: Address) -> socket.socket | paramiko.ProxyCommand:
+def _dial(address: Address, seconds: float) -> socket.socket | paramiko.ProxyCommand:
     if address.proxy:
         target = f"[{address.host}]:{address.port}"
         return paramiko.ProxyCommand(shlex.join([*config_file(address), "-W", target, "--", address.proxy]))
-    return socket.create_connection((address.host, address.port), timeout=CONNECT_SECONDS)
+    return socket.create_connection((address.host, address.port), timeout=seconds)
+
+
+def _entries(known_hosts: Path | None) -> list[paramiko.hostkeys.HostKeyEntry]:
+    """The lines of a known_hosts file of ours; the user's own, with hashed names and markers, is left to paramiko."""
+    lines = known_hosts.read_text(errors="replace").splitlines() if known_hosts else []
+    return [entry for line in lines if (entry := paramiko.hostkeys.HostKeyEntry.from_line(line))]
 
 
 def _keys(address: Address) -> list[str]:

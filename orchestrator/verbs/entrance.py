@@ -6,9 +6,8 @@ import subprocess
 from collections.abc import Sequence
 
 from ..errors import MachineAbsent, ToolMissing
-from ..remote import openssh
-from ..sandbox import sshd
-from .desk import Desk
+from ..remote.visit import NotReached, Visit, visit
+from .desk import DOOR_SECONDS, Desk
 
 
 def ip(desk: Desk) -> str:
@@ -29,25 +28,47 @@ def get(desk: Desk, kind: str) -> str:
 
 
 def shell(desk: Desk, words: Sequence[str]) -> int:
-    """An interactive shell through the system's `ssh`, or one command; returns its exit code."""
-    argv = openssh.ssh_argv(desk.provider().address(), tty=not words, command=words)
-    return run_ssh(argv) if words else on_terminal(desk, argv)
+    """An interactive shell through the system's `ssh`, or one command; returns its exit code.
+
+    The known address is tried first. The provider is asked, and the machine's door opened to today's address, only
+    when ssh did not arrive there: what has been asked of a machine is never asked twice.
+    """
+    if not words:
+        _warn_of_terminals(desk)
+    known = desk.known_address()
+    if known and (code := _result(desk, visit(known, words, tty=not words, seconds=DOOR_SECONDS))) is not None:
+        return code
+    address = desk.address()
+    visited = visit(address, words, tty=not words)
+    code = _result(desk, visited)
+    if code is None:
+        raise NotReached(address, visited.words)
+    return code
+
+
+def _result(desk: Desk, visited: Visit) -> int | None:
+    """The exit code with which the visit ended, after what ssh said of it; None when it never arrived."""
+    if visited.arrived and visited.words:
+        desk.reporter.line(visited.words)
+    return visited.exit_code if visited.arrived else None
 
 
 def on_terminal(desk: Desk, argv: Sequence[str]) -> int:
     """`argv` with a terminal on the machine; says why the sandbox's sshd may end it at once."""
-    if desk.profile.emulated and not sshd.gives_terminals():
-        desk.reporter.line(
-            "this computer's /dev/pts is mounted without gid=5, so the sandbox's sshd ends sessions with a terminal; "
-            "mend it with: sudo mount -o remount,gid=5,mode=620 /dev/pts"
-        )
-    return run_ssh(argv)
-
-
-def run_ssh(argv: Sequence[str]) -> int:
+    _warn_of_terminals(desk)
     try:
         return subprocess.call(argv)
     except FileNotFoundError as error:
         raise ToolMissing(
             "ssh", "on this computer", "Install OpenSSH's client: apt-get install openssh-client"
         ) from error
+
+
+def _warn_of_terminals(desk: Desk) -> None:
+    from ..sandbox import sshd
+
+    if desk.profile.emulated and not sshd.gives_terminals():
+        desk.reporter.line(
+            "this computer's /dev/pts is mounted without gid=5, so the sandbox's sshd ends sessions with a terminal; "
+            "mend it with: sudo mount -o remount,gid=5,mode=620 /dev/pts"
+        )
