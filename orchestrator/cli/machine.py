@@ -172,6 +172,7 @@ def status_document(desk: Desk, found: verbs.Status) -> dict[str, Any]:
         **state_document(found.state),
         "ssh": ssh,
         "cost": cost,
+        "awake": list(found.awake),
         "runs": runs,
         "not_home": list(found.unfetched),
         "trouble": found.trouble or None,
@@ -186,6 +187,7 @@ def status_lines(desk: Desk, found: verbs.Status) -> list[str]:
     if found.cost and state.phase == "running":
         free = ", had it been on AWS" if desk.profile.emulated else ""
         lines.append(f"up {found.cost.hours:.2f} hours, ${found.cost.session:.2f} so far{free}")
+    lines += found.awake
     if found.trouble:
         lines.append(f"its runs cannot be read: {found.trouble}")
     lines += [f"run {job.run_id} {job.describe()}" for job in found.runs]

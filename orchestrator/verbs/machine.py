@@ -10,8 +10,9 @@ from .. import prices
 from ..errors import Declined, GpuError, MachineAbsent, NotOffered
 from ..providers.base import Address, Plan, Price, Provider, Removable, Resizable, Scripted, State, Wish
 from ..remote import jobs, ssh
+from ..remote.awake import look
 from ..settings import Profile
-from . import cost
+from . import awake, cost
 from .desk import BOOT_SECONDS, Desk
 
 
@@ -32,6 +33,8 @@ class Status:
     runs: tuple[jobs.Job, ...]
     unfetched: tuple[str, ...]
     """Runs whose results are not home yet."""
+    awake: tuple[str, ...] = ()
+    """What keeps it awake, and when it would stop by itself."""
     trouble: str = ""
     """Why the machine's own runs could not be read, when it is running and they could not."""
 
@@ -83,8 +86,8 @@ def _begun(wish: Wish) -> str:
 def _enter(desk: Desk, address: Address, price: Price | None) -> None:
     """The first checked connection since it has been started."""
     desk.reporter.line(f"waiting until SSH answers at {address.host} port {address.port}")
-    with ssh.connect(address, wait=BOOT_SECONDS, say=desk.reporter.line):
-        del price
+    with ssh.connect(address, wait=BOOT_SECONDS, say=desk.reporter.line) as connection:
+        awake.arm(desk, connection, cost.deadline(desk, price))
 
 
 @dataclass(frozen=True)
@@ -232,10 +235,10 @@ def status(desk: Desk) -> Status:
     try:
         address = provider.address()
         with ssh.connect(address, wait=0) as connection:
-            runs = tuple(jobs.jobs(connection))
+            runs, wakefulness = tuple(jobs.jobs(connection)), look(connection)
     except GpuError as error:
         return Status(state, cost_of(state), address, (), unfetched, trouble=str(error))
-    return Status(state, cost_of(state), address, runs, unfetched)
+    return Status(state, cost_of(state), address, runs, unfetched, awake=tuple(awake.sentences(wakefulness)))
 
 
 def destroy(desk: Desk, *, abandon: bool = False) -> bool:

@@ -240,16 +240,29 @@ class AwsProvider:
         return attempt()
 
     def _carry_out(self, plan: AwsPlan, kind: str) -> None:
-        host_key = keys.host_key(self._home, self._profile.name, kind)
+        profile = self._profile
+        host_key = keys.host_key(self._home, profile.name, kind)
         if any(isinstance(step, RunInstance) for step in plan.steps):
             keys.fresh_host_key(self._home, self._profile.name, kind)
         local = Local(
             KeptTokens(self._state),
             self._public_key,
-            user_data=lambda: user_data(host_key, keys.public(host_key), port=self._profile.ssh_port),
+            user_data=lambda: user_data(
+                host_key,
+                keys.public(host_key),
+                port=profile.ssh_port,
+                user=self._user,
+                autostop=profile.autostop,
+                max_hours=profile.max_hours,
+            ),
             say=self._say,
         )
         Executor(self._changes, Watch(self._ec2, self._say), local, plan.made).carry_out(plan.steps)
+
+    @property
+    def _user(self) -> str:
+        """Who one is on the machine: in the sandbox whoever runs it."""
+        return pwd.getpwuid(os.getuid()).pw_name if self._profile.emulated else self._profile.user
 
     def _public_key(self) -> str:
         return keys.public(keys.client_key(self._home, self._profile.name))
@@ -317,8 +330,7 @@ class AwsProvider:
             raise MachineStopped(kind, machine.phase if machine.phase != "running" else "running without its address")
         name, port = self._profile.name, self._profile.ssh_port
         known = keys.write_known_hosts(self._home, name, kind, ip=address.ip, port=port)
-        user = pwd.getpwuid(os.getuid()).pw_name if self._profile.emulated else self._profile.user
-        return Address(address.ip, port, user, keys.client_key(self._home, name), known)
+        return Address(address.ip, port, self._user, keys.client_key(self._home, name), known)
 
     def _forget(self, have: Inventory) -> None:
         """What this computer kept of machines that are gone: each new one gets a host key of its own."""
