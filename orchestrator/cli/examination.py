@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from itertools import groupby
@@ -9,13 +10,19 @@ from typing import Any
 
 import click
 
-from ..providers.base import Item
+from ..providers.base import Finding, Item
 from ..verbs import audit as audits
+from ..verbs import doctor as doctors
 from .options import Given, Group, command
 from .terminal import print_json, printable
 
+MARKS = {True: ("ok", "green"), False: ("wrong", "red"), None: ("-", "yellow")}
+"""`-`: it could not be looked at."""
+
 
 def register(gpu: Group) -> None:
+    _register_doctor(gpu)
+
     @command(gpu, "audit")
     @click.option("--strict", is_flag=True, help="Exit with 1 when something was left behind that nothing uses.")
     def audit(given: Given, strict: bool) -> None:
@@ -28,6 +35,36 @@ def register(gpu: Group) -> None:
             click.echo(printable("\n".join(audit_lines(report, free=desk.profile.emulated))))
         if strict and report.orphans:
             sys.exit(1)
+
+
+def _register_doctor(gpu: Group) -> None:
+    @command(gpu, "doctor")
+    @click.option("--strict", is_flag=True, help="Exit with 1 when something is wrong.")
+    @click.option(
+        "--policy", is_flag=True, help="Print the permissions that gpu needs in the account, for who grants them."
+    )
+    def doctor(given: Given, strict: bool, policy: bool) -> None:
+        """What is wrong with this computer, the account or the machine, and its remedy."""
+        desk = given.desk()
+        if policy:
+            click.echo(doctors.policy(desk), nl=False)
+            return
+        findings = []
+        for finding in doctors.examine(desk):
+            findings.append(finding)
+            if not given.json:
+                click.echo(finding_line(finding))
+        if given.json:
+            print_json([dataclasses.asdict(finding) for finding in findings])
+        if strict and any(finding.good is False for finding in findings):
+            sys.exit(1)
+
+
+def finding_line(finding: Finding) -> str:
+    """As it is found: some looks take seconds. What is well needs no remedy."""
+    word, colour = MARKS[finding.good]
+    line = f"{click.style(f'{word:6}', fg=colour)}{finding.name:13} {printable(finding.what)}"
+    return f"{line}\n{'':20}{printable(finding.remedy)}" if finding.remedy and not finding.good else line
 
 
 def audit_document(report: audits.Report) -> dict[str, Any]:

@@ -22,7 +22,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "cost": ("cost",),
     "data": ("data",),
     "entrance": ("get", "get-p2", "get-t2", "ip", "ssh"),
-    "examination": ("audit",),
+    "examination": ("audit", "doctor"),
     "machine": ("destroy", "init", "resize", "start", "status", "stop"),
     "market": ("quota", "types"),
     "runs": ("attach", "cancel", "jobs", "logs", "pull", "train"),
@@ -38,7 +38,7 @@ class Gpu(Group):
         ("Data", ("data",)),
         ("The machine", ("ip", "get", "get-p2", "get-t2", "keep", "init", "resize", "destroy")),
         ("Money", ("cost", "types", "quota")),
-        ("When something is wrong", ("audit",)),
+        ("When something is wrong", ("doctor", "audit")),
         ("Rehearsal", ("sandbox",)),
     )
 
