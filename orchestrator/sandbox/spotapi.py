@@ -57,6 +57,7 @@ class SpotApi:
         del forward
         rows = list(offered(call.region))
         asked = [*filters(call), ("instance-type", call.named("InstanceType"))]
+        asked.append(("product-description", call.named("ProductDescription")))
         if zone := call.params.get("AvailabilityZone"):
             asked.append(("availability-zone", [zone]))
         for name, wanted in asked:
