@@ -63,9 +63,9 @@ read_clocks() {
   read -r up _ </proc/uptime
   read -r boot </proc/sys/kernel/random/boot_id
   [[ -n $root ]] && read -r boot booted number 2>/dev/null <"$root/run/boot"
-  is_number "$booted" || booted=0
+  [[ $booted =~ ^-?[1-9][0-9]{0,11}$ ]] || booted=0
   is_number "$number" && init=$number
-  now=$((10#${up/./} - 10#$booted))
+  now=$((10#${up/./} - booted))
   printf -v wall '%(%s)T' -1
 }
 
@@ -110,14 +110,14 @@ growth() {
   local old="$notes/$1" new="$notes/$1.new"
   cat >"$new" || return
   [[ -f $old ]] && awk 'NR == FNR { was[$1] = $2; next } { more = $2 - was[$1]; if (more > 0) sum += more }
-    END { printf "%d", sum }' "$old" "$new"
+    END { printf "%.0f", sum }' "$old" "$new"
   mv -f "$new" "$old"
 }
 
 # Bytes through each network interface; an emulated machine has none of its own, but its processes have sockets.
 traffic() {
   if [[ -z $root ]]; then
-    awk -F: 'NR > 2 { gsub(/ /, "", $1); split($2, f, " "); if ($1 != "lo") print $1, f[1] + f[9] }' /proc/net/dev
+    awk -F: 'NR > 2 { gsub(/ /, "", $1); split($2, f, " "); if ($1 != "lo") printf "%s %.0f\n", $1, f[1] + f[9] }' /proc/net/dev
     return
   fi
   ss -tinpHO 2>/dev/null | awk -v table="$1" '
@@ -128,7 +128,7 @@ traffic() {
         if ($i ~ /^users:/) { n = split($i, parts, "pid="); for (j = 2; j <= n; j++) if ((parts[j] + 0) in ours) mine = 1 }
         if ($i ~ /^bytes_(sent|received):/) { sub(/^.*:/, "", $i); bytes += $i }
       }
-      if (mine) print $4 "-" $5, bytes
+      if (mine) printf "%s-%s %.0f\n", $4, $5, bytes
     }'
 }
 
@@ -173,7 +173,8 @@ wishes() {
 # The kernel's locks, never a file's presence; the newest hundred runs are enough, their lock `gpu/lock` is one for all.
 runs() {
   local folders=("$1"/runs/*/) folder name found=''
-  for folder in "${folders[@]: -100}"; do
+  ((${#folders[@]} > 100)) && folders=("${folders[@]: -100}")
+  for folder in "${folders[@]}"; do
     name=${folder%/}
     locked "$folder/lock" && found=yes && say busy "run ${name##*/}"
   done
@@ -396,7 +397,8 @@ choose() {
 moment() {
   local epoch where at
   read -r epoch where at _ <<<"$1"
-  is_number "${epoch:-x}" || return 1
+  # What is not of this century is garbage.
+  is_number "${epoch:-x}" && ((10#$epoch >= 1000000000)) || return 1
   if [[ ${where-} == "$boot" ]] && is_number "${at:-x}"; then
     printf '%d' "$((10#$at))"
   else

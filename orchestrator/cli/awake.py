@@ -18,7 +18,7 @@ def register(gpu: Group) -> None:
     @command(gpu, "keep")
     @click.argument("time", metavar="TIME|off")
     def keep(given: Given, time: str) -> None:
-        """Stay awake for 4h, 90m, 1d or 1h30m, whatever the idle timer thinks."""
+        """Stay awake for 4h, 90m or 1d, whatever the idle timer thinks."""
         until = verbs.keep(given.desk(), span(time))
         text = "it stops again when it is idle" if until is None else f"awake until {verbs.shown(until)}"
         given.show({"kept_until": until and until.isoformat(timespec="seconds")}, text)
