@@ -44,6 +44,7 @@ class Application:
             **self._images.handlers(),
             **Dependencies(instances).handlers(),
             "DescribeAddresses": lookups.describe_addresses,
+            "DescribeInstances": lookups.describe_instances,
         }
         gateway = Gateway(self._sold(moto), instances, handlers)
         log = CallLog(folder / "calls.jsonl")

@@ -13,6 +13,9 @@ from .catalog import ACCOUNT
 from .instances import Instances
 from .wsgi import Call, Environ, Handler, Refusal, Reply, StartResponse, Wsgi
 
+_BREAKS = (NotImplementedError, LookupError, AttributeError, TypeError, ValueError)
+"""What moto raises where it was not made for a request."""
+
 
 class Gateway:
     """The application that the region serves; `handlers` know better than moto what their actions do."""
@@ -60,13 +63,14 @@ class Gateway:
 
     def _act(self, environ: Environ, call: Call) -> Reply:
         def forward() -> Reply:
-            return wsgi.ask(self.moto, environ)
+            try:
+                return wsgi.ask(self.moto, environ)
+            except _BREAKS as error:
+                raise _not_known(call) from error
 
         handler = self.handlers.get(call.action)
         reply = handler(call, forward) if handler else forward()
-        if reply.status.startswith("500") and not reply.named:
-            raise _not_known(call)
-        if reply.good and call.action.startswith(("Delete", "Release")):
+        if reply.good and call.action.startswith(("Delete", "Release", "Deregister")):
             _forget_tags()
         return reply
 
@@ -84,6 +88,8 @@ def _forget_tags() -> None:
     for backend in list(ec2_backends[ACCOUNT].values()):
         for kind, living in (("vol-", backend.volumes), ("vpc-", backend.vpcs), ("rtb-", backend.route_tables)):
             _keep_tags(backend.tags, kind, set(living))
+        _keep_tags(backend.tags, "ami-", set(backend.amis))
+        _keep_tags(backend.tags, "snap-", set(backend.snapshots))
         _keep_tags(backend.tags, "igw-", set(backend.internet_gateways))
         _keep_tags(backend.tags, "key-", {pair.id for pair in backend.key_pairs.values()})
         _keep_tags(backend.tags, "eipalloc-", {str(one.allocation_id) for one in backend.addresses})

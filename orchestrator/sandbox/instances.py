@@ -68,6 +68,7 @@ class Instances:
                 instance.ec2_backend.disassociate_address(address=address.public_ip)
         if name in ("stopping", "shutting-down"):
             self._begin_to_end(instance.id)
+            instance._reason = f"User initiated ({utcnow():%Y-%m-%d %H:%M:%S} GMT)"
         if name == "pending":
             instance.launch_time = utcnow()
             self._plant(instance)
@@ -163,6 +164,9 @@ class Instances:
 
 def _explain(instance: Any, code: str, why: str) -> None:
     instance.state_reason.code, instance.state_reason.message = code, f"{code}: {why}"
+    if code != "Client.UserInitiatedShutdown":
+        # Of what nobody asked it for, EC2 tells no time.
+        instance._reason = ""
 
 
 def _addresses(instance: Any) -> list[Any]:
