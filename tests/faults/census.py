@@ -59,8 +59,6 @@ def take(ec2: Any) -> Census:
         for one in listing(ec2):
             if any(tag["Key"] == "gpu:profile" for tag in one.get("Tags", one.get("TagSet", []))):
                 mine.append(one)
-            elif one.get("VpcId") in networks and sort == "card":
-                mine.append(one)
             elif one.get("VpcId") not in networks or not _comes_with_a_network(sort, one):
                 rest.add(repr([one.get(key) for key in told]))
         if sort == "vpc":

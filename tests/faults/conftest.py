@@ -1,4 +1,4 @@
-"""One person at a region of their own, which can be told to fail, and a bystander whose things must stay as they are."""
+"""A person at a region of their own, which can be told to fail, and a bystander whose things must stay as they are."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ class Person(Evening):
     ) -> subprocess.CompletedProcess[str]:
         """Send the signal while the call hangs, before or after it is carried out; returns how the command ended."""
         self.control.set("hold", action=blow.action, skip=blow.earlier, when=when, times=1)
-        process = self.start(*words)
+        # Whoever runs the tests in the background has told all their children to ignore Ctrl-C.
+        process = self.start(*words, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         held = self.control.held(60)
         assert held, f"gpu {' '.join(words)} never came to {blow}: {end_of(process)}"
         os.killpg(process.pid, number)

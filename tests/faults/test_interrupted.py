@@ -1,4 +1,4 @@
-"""Ctrl-C and `kill -9` at the very moment of each call that changes something: the same command again, and all is well."""
+"""Ctrl-C and `kill -9` at the very moment of each call that changes something; then the same command once more."""
 
 from __future__ import annotations
 

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import GpuError, UsageError
-from orchestrator.providers.aws import planner, steps
+from orchestrator.providers.aws import planner, removal, steps
 from orchestrator.providers.aws.inventory import (
     ElasticIp,
     Gateway,
     Group,
     Inventory,
+    Loose,
     Machine,
     Rule,
     Snapshot,
@@ -46,7 +47,7 @@ EVERYTHING = Inventory(
         "images": (
             Snapshot("ami", "i", "available", datetime(2026, 1, 1, tzinfo=timezone.utc), "/dev/sda1", ("snap-1",)),
         ),
-        "loose_snapshots": ("snap-2",),
+        "loose": (Loose("snap-2", "i"),),
     }
 )
 
@@ -119,16 +120,16 @@ def test_from_any_subset_only_what_is_missing_is_made(missing: set[str]) -> None
 @given(st.sets(st.sampled_from(sorted(vars(EVERYTHING)))))
 def test_removal_names_everything_that_is_there(there: set[str]) -> None:
     have = Inventory(**{key: value for key, value in vars(EVERYTHING).items() if key in there})
-    planned = repr(planner.plan_removal(have))
+    planned = repr(removal.plan_removal(have))
     for part in there:
         for thing in getattr(have, part):
             named = thing if isinstance(thing, str) else getattr(thing, "id", None) or thing.image
             assert f"'{named}'" in planned, (part, planned)
-    assert bool(planner.plan_removal(have)) == bool(there)
+    assert bool(removal.plan_removal(have)) == bool(there)
 
 
 def test_removal_lets_no_spot_request_make_another_machine() -> None:
-    order = [type(step).__name__ for step in planner.plan_removal(EVERYTHING)]
+    order = [type(step).__name__ for step in removal.plan_removal(EVERYTHING)]
     assert order.index("CancelSpot") < order.index("Unprotect") < order.index("Terminate") < order.index("DeleteVpc")
 
 

@@ -17,6 +17,7 @@ from .inventory import (
     Group,
     Hardware,
     Inventory,
+    Loose,
     Machine,
     Rule,
     Snapshot,
@@ -62,13 +63,13 @@ class Ec2:
             "addresses": self.addresses,
             "spot_requests": self._spot_requests,
             "images": self._images,
-            "loose_snapshots": self._snapshots,
+            "loose": self._snapshots,
         }
         with ThreadPoolExecutor(max_workers=len(questions)) as pool:
             asked = {name: pool.submit(question) for name, question in questions.items()}
             answers: dict[str, Any] = {name: answer.result() for name, answer in asked.items()}
         used = {snapshot for image in answers["images"] for snapshot in image.snapshots}
-        answers["loose_snapshots"] = tuple(s for s in answers["loose_snapshots"] if s not in used)
+        answers["loose"] = tuple(snapshot for snapshot in answers["loose"] if snapshot.id not in used)
         return Inventory(**answers)
 
     @in_words
@@ -179,10 +180,14 @@ class Ec2:
         found = self._ec2.describe_images(Owners=["self"], Filters=self._mine() + wanted)["Images"]
         return tuple(_snapshot(image) for image in sorted(found, key=lambda i: i["ImageId"]))
 
-    def _snapshots(self) -> tuple[str, ...]:
+    def _snapshots(self) -> tuple[Loose, ...]:
         wanted: list[FilterTypeDef] = [{"Name": "tag-key", "Values": ["gpu:replaces"]}]
         pages = self._ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=self._mine() + wanted)
-        return tuple(sorted(snapshot["SnapshotId"] for page in pages for snapshot in page["Snapshots"]))
+        found = [snapshot for page in pages for snapshot in page["Snapshots"]]
+        return tuple(
+            Loose(snapshot["SnapshotId"], _tag(snapshot.get("Tags", []), "gpu:replaces"))
+            for snapshot in sorted(found, key=lambda s: s["SnapshotId"])
+        )
 
     def _vpcs(self) -> tuple[Vpc, ...]:
         ids = sorted(v["VpcId"] for v in self._ec2.describe_vpcs(Filters=self._mine())["Vpcs"])

@@ -126,6 +126,19 @@ class Snapshot:
     root_device: str
     snapshots: tuple[str, ...] = ()
 
+    @property
+    def usable(self) -> bool:
+        """A machine can be made from it, or will be."""
+        return self.state in ("pending", "available")
+
+
+@dataclass(frozen=True)
+class Loose:
+    """A snapshot whose image is gone, or not yet known to have it."""
+
+    id: str
+    replaces: str
+
 
 @dataclass(frozen=True)
 class SpotRequest:
@@ -159,8 +172,7 @@ class Inventory:
     spot_requests: tuple[SpotRequest, ...] = ()
     """Those that are alive."""
     images: tuple[Snapshot, ...] = ()
-    loose_snapshots: tuple[str, ...] = ()
-    """Those whose image is gone."""
+    loose: tuple[Loose, ...] = ()
 
     def machine(self, kind: str) -> Machine | None:
         """The kind's one machine that is not on its way out; refuses to choose between several.
@@ -177,6 +189,10 @@ class Inventory:
     def replaced(self, machine: Machine) -> Machine | None:
         """The one whose place `machine` takes, while it is still there."""
         return next((m for m in self.machines if m.id == machine.replaces and m.phase in ALIVE), None)
+
+    def successor(self, machine: str) -> Machine | None:
+        """The one that has been made to take the machine's place."""
+        return next((m for m in self.machines if m.replaces == machine and m.phase in ALIVE), None)
 
     def address(self, kind: str) -> ElasticIp | None:
         """The kind's address; of several the one that is in use."""

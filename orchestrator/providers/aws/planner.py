@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...errors import GpuError, UsageError
 from ..base import Step
-from . import steps
+from . import removal, steps
 from .inventory import ALIVE, Inventory, Machine
 
 
@@ -45,12 +45,15 @@ def plan_start(request: Request, have: Inventory) -> tuple[Step, ...]:
     machine = have.machine(request.kind)
     if machine:
         _check(request, machine)
+    else:
+        _check_replaced(request, have)
     return (
         *_network(request, have, machine),
         *plan_entrance(request, have),
         *_address(request, have),
         *_machine(request, have, machine),
-        *_surplus(request, have),
+        *removal.twins(have, request.kind),
+        *removal.old_copies(have, stale=machine.id if machine and machine.phase != "running" else None),
     )
 
 
@@ -71,6 +74,18 @@ def _check(request: Request, machine: Machine) -> None:
             f"the {request.kind} machine {machine.id} was made with another key ({machine.key_name})",
             "Copy gpu's keys folder from the computer that made it, or remove it with: gpu destroy",
         )
+
+
+def _check_replaced(request: Request, have: Inventory) -> None:
+    """No second machine beside one that an interrupted resize is still to remove."""
+    for machine in have.machines:
+        successor = have.successor(machine.id)
+        if machine.kind == request.kind and machine.phase in ALIVE and successor:
+            raise GpuError(
+                f"the {request.kind} machine {machine.id} is being replaced by the {successor.kind} one "
+                f"{successor.id}, and that was interrupted",
+                f"Finish it with: gpu resize {successor.kind}",
+            )
 
 
 def _network(request: Request, have: Inventory, machine: Machine | None) -> Iterator[Step]:
@@ -166,58 +181,3 @@ def _run(request: Request, have: Inventory) -> Step:
         request.key_name,
         spot=bool(request.spot),
     )
-
-
-def _surplus(request: Request, have: Inventory) -> Iterator[Step]:
-    """What an interrupted start made twice, EC2 not having told the second one yet of what the first one made."""
-    kept = have.address(request.kind)
-    for address in have.addresses:
-        if address.kind == request.kind and address is not kept and address.machine is None:
-            yield steps.ReleaseAddress(address.id, address.ip, address.association)
-    vpc = have.vpc()
-    inhabited = {s.vpc for s in have.subnets if any(m.subnet == s.id and m.phase in ALIVE for m in have.machines)}
-    for spare in have.vpcs:
-        if vpc and spare.id != vpc.id and spare.id not in inhabited:
-            yield from _without(_inside(have, spare.id))
-    for gateway in have.gateways:
-        if gateway.vpc is None and gateway is not (have.gateway(vpc.id) if vpc else None) and len(have.gateways) > 1:
-            yield steps.DeleteGateway(gateway.id, None)
-
-
-def _inside(have: Inventory, vpc: str) -> Inventory:
-    """What belongs to one network."""
-    return Inventory(
-        vpcs=tuple(v for v in have.vpcs if v.id == vpc),
-        gateways=tuple(g for g in have.gateways if g.vpc == vpc),
-        subnets=tuple(s for s in have.subnets if s.vpc == vpc),
-        tables=tuple(t for t in have.tables if t.vpc == vpc),
-        groups=tuple(g for g in have.groups if g.vpc == vpc),
-    )
-
-
-def plan_removal(have: Inventory) -> tuple[Step, ...]:
-    """Everything in `have` removed, what depends on another thing before it."""
-    leaving = tuple(m for m in have.machines if m.phase != "terminated")
-    gone = {m.id for m in leaving}
-    return (
-        # First: EC2 makes another machine for a spot request that outlives its own.
-        *(steps.CancelSpot(r.id) for r in have.spot_requests),
-        *(steps.Unprotect(m.id) for m in leaving if not m.spot and m.phase != "shutting-down"),
-        *([steps.Terminate(tuple(m.id for m in leaving))] if leaving else []),
-        *(steps.DeregisterImage(i.image) for i in have.images),
-        *(steps.DeleteSnapshot(s) for i in have.images for s in i.snapshots),
-        *(steps.DeleteSnapshot(s) for s in have.loose_snapshots),
-        # A machine that is terminated lets go of its address by itself.
-        *(steps.ReleaseAddress(a.id, a.ip, a.association if a.machine not in gone else None) for a in have.addresses),
-        *(steps.DeleteKey(name) for name in have.keys),
-        *_without(have),
-    )
-
-
-def _without(have: Inventory) -> Iterator[Step]:
-    """The networks removed, when nothing runs in them any more."""
-    yield from (steps.DeleteGroup(g.id) for g in have.groups)
-    yield from (steps.DeleteTable(t.id, tuple(link for link, _ in t.links)) for t in have.tables)
-    yield from (steps.DeleteSubnet(s.id) for s in have.subnets)
-    yield from (steps.DeleteGateway(g.id, g.vpc) for g in have.gateways)
-    yield from (steps.DeleteVpc(v.id) for v in have.vpcs)

@@ -17,7 +17,7 @@ from ...prices import types_of
 from ...settings import Home, Profile
 from ...state import Belonging, StateFile, lock
 from ..base import Address, Finding, Item, Market, Plan, State, Wish
-from . import caller, keys, planner
+from . import caller, keys, removal
 from .api import Live
 from .changes import Changes
 from .ec2 import Ec2
@@ -153,7 +153,7 @@ class AwsProvider:
         return kind
 
     def plan_removal(self) -> AwsPlan:
-        return AwsPlan(planner.plan_removal(self._ec2.inventory()))
+        return AwsPlan(removal.plan_removal(self._ec2.inventory()))
 
     def remove(self, plan: Plan) -> None:
         del plan  # What exists by now is removed, not what existed when it was shown.
@@ -161,7 +161,7 @@ class AwsProvider:
 
             def attempt() -> Inventory:
                 have = self._ec2.inventory()
-                self._carry_out(AwsPlan(planner.plan_removal(have)), self._kind)
+                self._carry_out(AwsPlan(removal.plan_removal(have)), self._kind)
                 return have
 
             self._forget(self._persistently(attempt))

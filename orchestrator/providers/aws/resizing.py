@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...errors import GpuError, NotOffered
 from ..base import Step
 from . import steps
-from .inventory import Build, ElasticIp, Hardware, Inventory, Machine
+from .inventory import Build, ElasticIp, Hardware, Inventory, Machine, Snapshot
+from .removal import old_copies
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,13 @@ def plan_resize(wish: Resize, have: Inventory) -> tuple[Step, ...]:
     assert machine is not None
     old = have.replaced(machine)
     _check_free(wish, have, machine)
-    if machine.spot and (old is not None or machine.type != wish.hardware.type):
-        return tuple(_by_snapshot(wish, have, machine, old))
-    return tuple(_in_place(wish, have, machine))
+    if old is not None:
+        way = _replaced(wish, have, machine, old)
+    elif machine.spot and machine.type != wish.hardware.type:
+        way = _by_snapshot(wish, have, machine)
+    else:
+        way = _in_place(wish, have, machine)
+    return (*way, *old_copies(have))
 
 
 def check_fits(build: Build, hardware: Hardware) -> None:
@@ -81,11 +86,19 @@ def _in_place(wish: Resize, have: Inventory, machine: Machine) -> Iterator[Step]
         yield steps.ChangeType(machine.id, machine.type, wish.hardware.type)
     if machine.kind != wish.becomes:
         yield _renamed(wish, have, (machine.id, *machine.parts))
-    if wish.ran and (changes or machine.phase != "running"):
-        if not changes and machine.phase == "stopping":
-            yield steps.AwaitStopped(machine.id)
-        if changes or machine.phase != "pending":
-            yield steps.StartInstance(machine.id)
+    yield from _at_rest_or_not(wish, machine, phase="stopped" if changes else machine.phase)
+
+
+def _at_rest_or_not(wish: Resize, machine: Machine, *, phase: str) -> Iterator[Step]:
+    """Running again if it ran before, and stopped again if it did not."""
+    if not wish.ran:
+        yield from _stopped(replace(machine, phase=phase))
+        return
+    if phase == "stopping":
+        yield steps.AwaitStopped(machine.id)
+    if phase in ("stopping", "stopped"):
+        yield steps.StartInstance(machine.id)
+    if phase != "running":
         yield steps.AwaitRunning()
 
 
@@ -111,44 +124,68 @@ def _renamed(wish: Resize, have: Inventory, resources: tuple[str, ...]) -> Step:
     return steps.ChangeKind((*resources, *([address.id] if address else [])), wish.kind, wish.becomes)
 
 
-def _by_snapshot(wish: Resize, have: Inventory, machine: Machine, old: Machine | None) -> Iterator[Step]:
+def _by_snapshot(wish: Resize, have: Inventory, machine: Machine) -> Iterator[Step]:
     """A spot machine: the new one is there, with a copy of the disk, before the old one goes.
 
     EC2 does not change the type of a stopped spot machine (ModifyInstanceAttribute: UnsupportedOperation).
     """
-    if old is None:
-        yield from _copied(wish, have, machine)
-        old = machine
-    elif machine.phase != "running" and wish.ran:
+    yield from _copied(wish, have, machine)
+    yield from _handed_over(wish, have, machine)
+    yield steps.DeregisterSaved()
+    if not wish.ran:
+        yield steps.StopInstance()
+        yield steps.AwaitStopped()
+
+
+def _replaced(wish: Resize, have: Inventory, machine: Machine, old: Machine) -> Iterator[Step]:
+    """The new one is there; an interrupted attempt left the old one."""
+    _check_unused(have, machine, old)
+    if machine.phase == "pending":
         yield steps.AwaitRunning()
+    yield from _handed_over(wish, have, old)
+    for image in have.images:
+        if image.replaces == old.id:
+            yield from _removed(image)
+    yield from _at_rest_or_not(wish, machine, phase="running" if machine.phase == "pending" else machine.phase)
+
+
+def _check_unused(have: Inventory, machine: Machine, old: Machine) -> None:
+    """Nothing has been written to the old disk that is not on the new one."""
+    copied = [image.created for image in have.images if image.replaces == old.id]
+    since = max(copied) if copied else machine.launched
+    if old.phase in ("pending", "running") or (since and old.launched and old.launched > since):
+        raise GpuError(
+            f"{old.id} has run again since its disk was copied to {machine.id}: what was written then is on it alone",
+            f"Save what you need of it, terminate it in the EC2 console, and run `gpu resize {machine.kind}` again",
+        )
+
+
+def _handed_over(wish: Resize, have: Inventory, old: Machine) -> Iterator[Step]:
+    """The address goes to the new machine, and the old one goes."""
     address = address_of(wish, have)
-    if address is None or address.machine in (None, old.id):
+    if address is not None and address.machine in (None, old.id):
         yield steps.AssociateAddress()
     if address is not None and address.kind != wish.becomes:
         yield _renamed(wish, have, ())
     if old.spot_request in {request.id for request in have.spot_requests}:
         yield steps.CancelSpot(str(old.spot_request))
     yield steps.Terminate((old.id,))
-    for image in have.images:
-        if image.replaces == old.id:
-            yield steps.DeregisterImage(image.image)
-            yield from (steps.DeleteSnapshot(snapshot) for snapshot in image.snapshots)
-    if old is machine:
-        yield steps.DeregisterSaved()
-    if not wish.ran:
-        yield steps.StopInstance(None if old is machine else machine.id)
-        yield steps.AwaitStopped(None if old is machine else machine.id)
+
+
+def _removed(image: Snapshot) -> Iterator[Step]:
+    yield steps.DeregisterImage(image.image)
+    yield from (steps.DeleteSnapshot(snapshot) for snapshot in image.snapshots)
 
 
 def _copied(wish: Resize, have: Inventory, machine: Machine) -> Iterator[Step]:
     yield from _stopped(machine)
-    images = [i for i in have.images if i.replaces == machine.id]
     # One that is older than the machine's last start lacks what was written since.
-    fresh = [i for i in images if machine.phase == "stopped" and machine.launched and i.created > machine.launched]
+    begun = machine.launched if machine.phase == "stopped" else None
+    images = [i for i in have.images if i.replaces == machine.id]
+    fresh = [i for i in images if begun and i.usable and i.created > begun]
     for image in images:
         if image not in fresh[-1:]:
-            yield steps.DeregisterImage(image.image)
-            yield from (steps.DeleteSnapshot(snapshot) for snapshot in image.snapshots)
+            yield from _removed(image)
     if fresh:
         yield steps.AwaitImage(fresh[-1].image)
     else:

@@ -1,0 +1,84 @@
+"""What goes: all of it with `destroy`, and what interrupted commands have left behind. Pure, as the planner is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..base import Step
+from . import steps
+from .inventory import ALIVE, Inventory
+
+
+def plan_removal(have: Inventory) -> tuple[Step, ...]:
+    """Everything in `have` removed, what depends on another thing before it."""
+    leaving = tuple(m for m in have.machines if m.phase != "terminated")
+    gone = {m.id for m in leaving}
+    return (
+        # First: EC2 makes another machine for a spot request that outlives its own.
+        *(steps.CancelSpot(r.id) for r in have.spot_requests),
+        *(steps.Unprotect(m.id) for m in leaving if not m.spot and m.phase != "shutting-down"),
+        *([steps.Terminate(tuple(m.id for m in leaving))] if leaving else []),
+        *(steps.DeregisterImage(i.image) for i in have.images),
+        *(steps.DeleteSnapshot(s) for i in have.images for s in i.snapshots),
+        *(steps.DeleteSnapshot(s.id) for s in have.loose),
+        # A machine that is terminated lets go of its address by itself.
+        *(steps.ReleaseAddress(a.id, a.ip, a.association if a.machine not in gone else None) for a in have.addresses),
+        *(steps.DeleteKey(name) for name in have.keys),
+        *without(have),
+    )
+
+
+def without(have: Inventory) -> Iterator[Step]:
+    """The networks removed, when nothing runs in them any more."""
+    yield from (steps.DeleteGroup(g.id) for g in have.groups)
+    yield from (steps.DeleteTable(t.id, tuple(link for link, _ in t.links)) for t in have.tables)
+    yield from (steps.DeleteSubnet(s.id) for s in have.subnets)
+    yield from (steps.DeleteGateway(g.id, g.vpc) for g in have.gateways)
+    yield from (steps.DeleteVpc(v.id) for v in have.vpcs)
+
+
+def twins(have: Inventory, kind: str) -> Iterator[Step]:
+    """What an interrupted start made twice, EC2 not having told the second one yet of what the first one made."""
+    kept = have.address(kind)
+    for address in have.addresses:
+        if address.kind == kind and address is not kept and address.machine is None:
+            yield steps.ReleaseAddress(address.id, address.ip, address.association)
+    vpc = have.vpc()
+    inhabited = {s.vpc for s in have.subnets if any(m.subnet == s.id and m.phase in ALIVE for m in have.machines)}
+    for spare in have.vpcs:
+        if vpc and spare.id != vpc.id and spare.id not in inhabited:
+            yield from without(_inside(have, spare.id))
+    for gateway in have.gateways:
+        if gateway.vpc is None and gateway is not (have.gateway(vpc.id) if vpc else None) and len(have.gateways) > 1:
+            yield steps.DeleteGateway(gateway.id, None)
+
+
+def _inside(have: Inventory, vpc: str) -> Inventory:
+    """What belongs to one network."""
+    return Inventory(
+        vpcs=tuple(v for v in have.vpcs if v.id == vpc),
+        gateways=tuple(g for g in have.gateways if g.vpc == vpc),
+        subnets=tuple(s for s in have.subnets if s.vpc == vpc),
+        tables=tuple(t for t in have.tables if t.vpc == vpc),
+        groups=tuple(g for g in have.groups if g.vpc == vpc),
+    )
+
+
+def old_copies(have: Inventory, *, stale: str | None = None) -> Iterator[Step]:
+    """The copies of disks that an interrupted resize has left behind and nothing will be made from any more.
+
+    Those of a machine that is gone and whose place another one has taken; and those of `stale`, a machine that has
+    gone on without having been replaced. A copy is kept where it is the only one.
+    """
+    alive = {m.id for m in have.machines if m.phase in ALIVE}
+
+    def useless(machine: str) -> bool:
+        return machine == stale or (machine not in alive and have.successor(machine) is not None)
+
+    for image in have.images:
+        if useless(image.replaces):
+            yield steps.DeregisterImage(image.image)
+            yield from (steps.DeleteSnapshot(snapshot) for snapshot in image.snapshots)
+    if not any(image.state == "pending" for image in have.images):
+        # As long as an image is being made, EC2 does not tell which snapshot is under it.
+        yield from (steps.DeleteSnapshot(snapshot.id) for snapshot in have.loose if useless(snapshot.replaces))
