@@ -47,12 +47,12 @@ class Machine(Instance):
     def reasons(self) -> list[str]:
         return list(self.facts().get("reasons", []))
 
-    def ticks_on(self, count: int = 3) -> None:
-        """Wait until it has looked so often again."""
-        for _ in range(count):
-            before = (self.disk / "run/gpu-selfstop/state").stat().st_mtime_ns
-            state = self.disk / "run/gpu-selfstop/state"
-            wait_until(lambda before=before: state.stat().st_mtime_ns != before, "another tick")  # type: ignore[misc]
+    def looks_again(self) -> None:
+        """Wait for three more looks: the last of them began after now."""
+        state = self.disk / "run/gpu-selfstop/state"
+        seen = {state.stat().st_mtime_ns}
+        # Two writes a look, at its beginning and its end.
+        wait_until(lambda: seen.add(state.stat().st_mtime_ns) or len(seen) > 6, "three more looks")
 
 
 def machine(cloud: Cloud) -> Machine:
@@ -82,4 +82,53 @@ def test_it_stops_when_idle_and_again_after_the_next_start(shared: Cloud) -> Non
     idle.reach("running")
     wait_until(lambda: (idle.disk / "run/boot").read_text() != first, "another boot")
     idle.reach("stopped")
-    assert (idle.disk / "log/cloud-init-output.log").read_text().count("install") == 0
+    assert (idle.disk / "log/cloud-init-output.log").read_text() == ""
+
+
+def test_a_run_and_a_keep_hold_it_and_it_stops_after_them(shared: Cloud) -> None:
+    held = machine(shared)
+    lock = "gpu/runs/20261123-120000-dogscats-ab12/lock"
+    held.ask(f"mkdir -p {Path(lock).parent}; setsid flock --no-fork {lock} sleep 4711.5 >/dev/null 2>&1 </dev/null &")
+    held.selfstop(HASTE)
+    wait_until(lambda: held.reasons() == ["run 20261123-120000-dogscats-ab12"], "the run is seen")
+    time.sleep(4)
+    assert (held.state, held.facts()["idle"]) == ("running", 0)
+    until = int(held.selfstop("keep +3600"))
+    held.ask("pkill -fx 'sleep 4711.5'")
+    wait_until(lambda: held.reasons() == [] and held.facts()["kept_until"], "the run has ended")
+    time.sleep(4)
+    assert (held.state, abs(held.facts()["kept_until"] - until) <= 2) == ("running", True)
+    held.selfstop("keep off")
+    held.reach("stopped")
+
+
+@pytest.mark.skipif(not sshd.gives_terminals(), reason="/dev/pts is mounted so that only root's sshd gives terminals")
+def test_terminals_keep_it_awake_and_are_warned(shared: Cloud) -> None:
+    open_one = machine(shared)
+    open_one.ask("tmux -L mine -f /dev/null new-session -d 'sleep 1000'")
+    wait_until(lambda: "program sleep in a tmux pane" in open_one.reasons(), "the pane is seen")
+    open_one.ask("tmux -L mine kill-server")
+    ssh = ["ssh", "-tt", *open_one.options, open_one.ip]
+    with subprocess.Popen(ssh, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as shell:
+        assert shell.stdout
+        wait_until(lambda: any("terminal (pts/" in one for one in open_one.reasons()), "the terminal is seen")
+        open_one.selfstop("set autostop=2 warn=2")
+        open_one.selfstop("deadline +1 the budget is spent")
+        said = shell.stdout.read().decode()
+    assert "*** This machine stops in" in said
+    assert "the budget is spent. ***" in said
+    open_one.reach("stopped")
+
+
+def test_its_timer_is_shown_by_systemctl_and_names_no_folder(shared: Cloud) -> None:
+    first = machine(shared)
+    units = first.disk / "etc/systemd/system"
+    for file in (units / "gpu-selfstop.timer", units / "gpu-selfstop.service", first.disk / "etc/gpu/selfstop.conf"):
+        assert str(first.disk) not in file.read_text(), "its disk may be another instance's tomorrow"
+    link = first.disk / "etc/systemd/system/timers.target.wants/gpu-selfstop.timer"
+    assert not link.readlink().is_absolute()
+    active = first.ask("systemctl is-active gpu-selfstop.timer; systemctl is-enabled gpu-selfstop.timer")
+    assert active.split() == ["active", "enabled"]
+    assert "gpu-selfstop.timer" in first.ask("systemctl list-timers")
+    first.ask("sudo systemctl disable --now gpu-selfstop.timer")
+    wait_until(lambda: first.run("systemctl is-active gpu-selfstop.timer").returncode == 3, "the timer has stopped")
