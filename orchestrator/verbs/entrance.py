@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import MachineAbsent, ToolMissing
 from ..remote.visit import NotReached, Visit, visit
+from ..state import lock
 from .desk import DOOR_SECONDS, Desk
+
+if TYPE_CHECKING:
+    from ..remote.ssh import Connection
 
 
 def ip(desk: Desk) -> str:
@@ -51,6 +56,23 @@ def _result(desk: Desk, visited: Visit) -> int | None:
     if visited.arrived and visited.words:
         desk.reporter.line(visited.words)
     return visited.exit_code if visited.arrived else None
+
+
+def settle_host_key(desk: Desk, connection: Connection) -> None:
+    """Let the machine of the first checked connection have a host key of its own; one that cannot keeps what it has.
+
+    `connection` goes on as it is. Safe to interrupt, and to repeat on every connection: it asks nothing when it is
+    done.
+    """
+    if not desk.trust.first.exists():
+        return
+    from ..remote import hostkeys
+
+    with lock(desk.home, desk.profile.name, desk.reporter.line):
+        try:
+            hostkeys.settle(connection, desk.trust, desk.reporter.line)
+        except hostkeys.Unusual as error:
+            desk.reporter.line(str(error))
 
 
 def on_terminal(desk: Desk, argv: Sequence[str]) -> int:
