@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import multiprocessing
+import threading
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -143,6 +145,21 @@ def test_an_absence_that_was_none_ends_nothing(desk: Desk) -> None:
     assert {charge.ended for charge in cost.report(desk, now=at(10)).kept} == {None}
 
 
+def test_an_absence_that_is_told_late_ends_nothing(desk: Desk) -> None:
+    """Two commands at once: the one that looked first may write last."""
+    cost.note(desk, running(0), now=at(3))
+    cost.note(desk, absent(), now=at(2))
+    assert lines(desk, 10) == [(0, None, False)]
+
+
+def test_another_machine_of_the_kind_means_that_the_first_is_gone(desk: Desk) -> None:
+    cost.note(desk, running(0), now=at(1))
+    cost.note(desk, running(4, machine="i-2"), now=at(5))
+    report = cost.report(desk, now=at(10))
+    assert [(c.machine, c.ended) for c in report.sessions] == [("i-1", at(5)), ("i-2", None)]
+    assert [c.ended for c in report.kept if c.what == "disk"] == [at(5), None]
+
+
 def test_two_kinds_are_two_bills(desk: Desk) -> None:
     cost.note(desk, running(0), now=at(1))
     cost.note(desk, running(0, machine="i-2", kind="t2", price=Price(0.01, 13.89, "")), now=at(1))
@@ -230,6 +247,30 @@ def test_what_ec2_still_tells_is_written_anew(desk: Desk) -> None:
 def test_an_id_cannot_climb_out_of_the_folder(desk: Desk) -> None:
     with pytest.raises(GpuError, match="not the id of a machine"):
         cost.note(desk, running(0, machine="../../x"), now=at(1))
+
+
+def test_a_copied_entry_is_not_counted_twice(desk: Desk) -> None:
+    cost.note(desk, stopped(0, 1), now=at(1))
+    file = next(file for file in entries(desk) if file.parent.name == "ran")
+    copy = file.with_name("20260131T120000Z-i-1 (copy).json")
+    copy.write_bytes(file.read_bytes())
+    report = cost.report(desk, now=at(2))
+    assert (len(report.sessions), report.damaged) == (1, (str(copy),))
+
+
+def test_one_writes_at_a_time(desk: Desk) -> None:
+    """What one has read is still true when it writes."""
+    cost.note(desk, running(0), now=at(1))
+    folder = desk.home.state / "sessions" / "p"
+    with (folder / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        other = threading.Thread(target=cost.note, args=(desk, stopped(0, 2)), kwargs={"now": at(3)})
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()
+        assert lines(desk, 4) == [(0, None, False)]
+    other.join(10)
+    assert lines(desk, 4) == [(0, 2, False)]
 
 
 def _note_many(folder: Path, start: int) -> None:

@@ -233,6 +233,19 @@ def test_another_figure_of_the_region_is_believed(region: Region, market: AwsMar
     assert (price.per_hour, price.per_month_stopped) == (0.6, pytest.approx(9.60 + 3.65))
 
 
+def test_an_address_costs_what_one_in_use_does(region: Region, market: AwsMarket, home: Home) -> None:
+    def dearer(_action: str, document: dict[str, Any]) -> dict[str, Any]:
+        for word, usd in (("InUseAddress", "0.0060000000"), ("IdleAddress", "0.0010000000")):
+            document["PriceList"] = [
+                text.replace("0.0050000000", usd) if word in text else text for text in document["PriceList"]
+            ]
+        return document
+
+    region.altered = dearer
+    market.freshen([])
+    assert prices.storage("us-west-2", home.cache / "prices").address_hour == 0.006
+
+
 def test_a_price_list_in_another_shape_is_no_price(region: Region, market: AwsMarket) -> None:
     region.altered = lambda _action, document: {**document, "PriceList": ['{"product": 3}', "no JSON"]}
     offer = by_type(market.offers())["g4dn.xlarge"]

@@ -98,6 +98,14 @@ def test_one_gpu_fits_and_eight_do_not(person: Person) -> None:
     assert person.json("-k", "t2", "quota")["needs"]["machine_type"] == "t2.micro"
 
 
+def test_a_machine_that_runs_fits_beside_itself(person: Person) -> None:
+    assert person.gpu("start")[0] == 0
+    now = person.json("quota")
+    in_use = {one["code"]: one["used"] for one in now["quotas"]}
+    assert (in_use["L-417A185B"], now["in_use_by_others"], now["fits"]) == (4, 0, True)
+    assert person.gpu("destroy")[0] == 0
+
+
 def test_a_type_that_the_region_does_not_have(person: Person) -> None:
     code, out, err = person.gpu("-k", "p9.large", "quota")
     assert (code, out) == (1, "")
