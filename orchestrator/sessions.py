@@ -9,17 +9,19 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from .errors import GpuError
 from .state import write_atomically
 
+LOCK_SECONDS = 10.0
 _NAME = re.compile(r"[A-Za-z0-9-]{1,80}")
 
 
@@ -180,8 +182,8 @@ class Sessions:
             raise GpuError(f"{one.name!r} is not the id of a machine", "Look for a proxy between here and AWS")
         file = self._folder / folder / f"{one.name}.json"
         known = _read(file, type(one))
-        if known is None and file.exists():
-            file.replace(file.with_suffix(".broken"))
+        if known is None:
+            _set_aside(file)
         joined = known.joined(one) if known else one
         if joined != known:
             text = json.dumps(asdict(joined), default=lambda moment: moment.isoformat())
@@ -199,8 +201,23 @@ class Sessions:
         except OSError as error:
             raise GpuError(f"{self._folder} cannot be written: {error.strerror}", "Check its owner and mode") from error
         with stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            _acquire(stream, self._folder)
             yield
+
+
+def _acquire(stream: IO[bytes], folder: Path) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise GpuError(
+                    f"another gpu has held {folder / 'lock'} for over {LOCK_SECONDS:.0f} seconds",
+                    "Wait for it, or end it",
+                ) from None
+        time.sleep(0.02)
 
 
 def _read(file: Path, shape: type[N]) -> N | None:
@@ -211,6 +228,16 @@ def _read(file: Path, shape: type[N]) -> N | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
     return one if one.name == file.stem else None
+
+
+def _set_aside(damaged: Path) -> None:
+    """A note of what EC2 still tells takes its place."""
+    try:
+        damaged.replace(damaged.with_suffix(".broken"))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise GpuError(f"{damaged} cannot be replaced: {error.strerror}", "Move it away by hand") from error
 
 
 def _moment(value: Any) -> datetime:

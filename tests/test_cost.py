@@ -244,9 +244,32 @@ def test_what_ec2_still_tells_is_written_anew(desk: Desk) -> None:
     assert len(list((desk.home.state / "sessions" / "p").glob("*/*.broken"))) == 2
 
 
+class Told(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
 def test_an_id_cannot_climb_out_of_the_folder(desk: Desk) -> None:
-    with pytest.raises(GpuError, match="not the id of a machine"):
-        cost.note(desk, running(0, machine="../../x"), now=at(1))
+    told = Told()
+    cost.note(replace(desk, reporter=told), running(0, machine="../../x"), now=at(1))
+    assert "not the id of a machine" in told.lines[0]
+    assert not list(desk.home.state.rglob("x*"))
+
+
+def test_a_ledger_that_cannot_be_written_stops_nobody(desk: Desk) -> None:
+    """A file where its folder should be: as a full disk, it must not keep a machine from being stopped."""
+    folder = desk.home.state / "sessions"
+    folder.parent.mkdir(parents=True)
+    folder.touch()
+    told = Told()
+    cost.note(replace(desk, reporter=told), running(0), now=at(1))
+    cost.removed(replace(desk, reporter=told), now=at(1))
+    assert [line.partition(":")[0] for line in told.lines] == ["this is not in the ledger of costs"] * 2
+    assert str(folder) in told.lines[0]
+    assert cost.report(desk, now=at(2)).total == 0
 
 
 def test_a_copied_entry_is_not_counted_twice(desk: Desk) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -15,6 +16,7 @@ from .desk import Desk
 
 RUNNING = ("pending", "running")
 ENDED = ("stopping", "stopped")
+GONE = ("absent", "shutting-down", "terminated")
 FOREVER = timedelta(days=3650)
 
 
@@ -48,10 +50,17 @@ class Report:
 
 
 def note(desk: Desk, state: State, *, now: datetime | None = None) -> None:
-    """Take down what EC2 says of a machine: opens, closes and corrects its sessions. Noted twice it is there once."""
-    moment = _now(now)
-    book, gone = _book(desk), state.machine_id is None or state.phase in ("absent", "shutting-down", "terminated")
-    if gone:
+    """Take down what EC2 says of a machine: opens, closes and corrects its sessions. Noted twice it is there once.
+
+    Raises nothing for a ledger that cannot be written: a full disk must not keep a machine from being stopped.
+    """
+    with _said(desk):
+        _note(desk, state, _now(now))
+
+
+def _note(desk: Desk, state: State, moment: datetime) -> None:
+    book = _book(desk)
+    if state.machine_id is None or state.phase in GONE:
         book.absent(state.kind, at=moment, released=state.ip is None)
         return
     book.absent(state.kind, at=moment, but=state.machine_id, released=False)
@@ -60,7 +69,16 @@ def note(desk: Desk, state: State, *, now: datetime | None = None) -> None:
 
 def removed(desk: Desk, *, now: datetime | None = None) -> None:
     """All of the profile is gone: nothing of it costs from now on."""
-    _book(desk).absent(None, at=_now(now), released=True)
+    with _said(desk):
+        _book(desk).absent(None, at=_now(now), released=True)
+
+
+@contextmanager
+def _said(desk: Desk) -> Iterator[None]:
+    try:
+        yield
+    except GpuError as error:
+        desk.reporter.line(f"this is not in the ledger of costs: {error}")
 
 
 def report(desk: Desk, *, now: datetime | None = None) -> Report:
