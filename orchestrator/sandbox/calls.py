@@ -17,6 +17,8 @@ class CallLog:
     """Kept in memory and, as each call is answered, as one line of `file`."""
 
     def __init__(self, file: Path) -> None:
+        # Numbers begin anew with each region.
+        file.unlink(missing_ok=True)
         self._file = file
         self._entries: list[Entry] = []
         self._lock = threading.Lock()

@@ -41,6 +41,8 @@ class Instances:
         self.seed: Callable[[Any], Path | None] = lambda _: None
         """The copy of a disk that a new instance begins with."""
 
+        self.endpoint_url = ""
+
     def all(self) -> Iterator[Any]:
         """moto's own instance objects, of every region that has been asked for."""
         for backend in list(ec2_backends[ACCOUNT].values()):
@@ -78,8 +80,8 @@ class Instances:
             self._machines[instance_id].reboot()
 
     def end(self, instance: Any, code: str, why: str) -> None:
-        """Terminate it for a reason of EC2's list."""
-        instance.ec2_backend.terminate_instances([instance.id])
+        """Terminate it, protected or not, for a reason of EC2's list."""
+        instance.terminate()
         self.set_state(instance, "shutting-down")
         _explain(instance, code, why)
 
@@ -138,6 +140,8 @@ class Instances:
             self._shut_down_from_inside(instance)
             return
         if not machine.running:
+            # In place of the one address that the metadata service has on every instance of EC2.
+            (machine.disk.run / "imds").write_text(f"{self.endpoint_url}/imds/{instance.id}\n")
             machine.boot()
         machine.listen(next((str(address.public_ip) for address in _addresses(instance)), None))
 

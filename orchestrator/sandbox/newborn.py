@@ -62,6 +62,9 @@ LISTS = {
 }
 """What the items of each list are known by."""
 
+NO_NAMES = ("Filter", "Tag")
+"""Parts of a form that name nothing."""
+
 
 class Newborn:
     """Ids that calls do not know yet, each until its time."""
@@ -78,9 +81,10 @@ class Newborn:
                 self._until.setdefault(found.decode(), (tag, time.monotonic() + seconds))
 
     def refuse_unknown(self, call: Call) -> None:
-        hidden = self._hidden()
+        """A call that names one of them is told that it does not exist."""
+        hidden = self._hidden() if call.action not in ("CreateKeyPair", "ImportKeyPair") else {}
         for key, value in call.params.items() if hidden else ():
-            if value in hidden and not key.startswith(("Filter", "TagSpecification")):
+            if value in hidden and _is_named(key, hidden[value]) and not key.startswith(NO_NAMES):
                 raise Refusal(CODES[hidden[value]], f"The ID '{value}' does not exist")
 
     def without(self, call: Call, reply: Reply) -> Reply:
@@ -106,3 +110,8 @@ class Newborn:
         now = time.monotonic()
         # One set of items at once: other threads add to it.
         return {known: tag for known, (tag, until) in list(self._until.items()) if now < until}
+
+
+def _is_named(key: str, tag: str) -> bool:
+    # A key pair is known by a name that other things may have too; all others by an id.
+    return tag != "keyName" or key.startswith("KeyName")

@@ -51,7 +51,7 @@ def _serve(folder: Path, state: Path, ended: threading.Event) -> None:
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             now = time.time() if timestamp is None else timestamp
-            told: str = super().date_time_string(now + self.environ.get(wsgi.SKEW, 0.0))
+            told: str = super().date_time_string(now + getattr(self, "environ", {}).get(wsgi.SKEW, 0.0))
             return told
 
     class Listener(ThreadedWSGIServer):
@@ -64,7 +64,8 @@ def _serve(folder: Path, state: Path, ended: threading.Event) -> None:
     region = application.Application(DomainDispatcherApplication(create_backend_app), instances, folder)
     listener = Listener("127.0.0.1", 0, region.panel, Handler)
     threading.Thread(target=listener.serve_forever, daemon=True).start()
-    _announce(state, listener.server_port)
+    instances.endpoint_url = f"http://127.0.0.1:{listener.server_port}"
+    _announce(state, instances.endpoint_url)
     try:
         # In the main thread: the kernel counts the machines as children of the thread that started them.
         while not ended.wait(TICK):
@@ -75,9 +76,9 @@ def _serve(folder: Path, state: Path, ended: threading.Event) -> None:
         instances.stop_all()
 
 
-def _announce(state: Path, port: int) -> None:
+def _announce(state: Path, endpoint_url: str) -> None:
     started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    text = json.dumps({"endpoint_url": f"http://127.0.0.1:{port}", "pid": os.getpid(), "started": started})
+    text = json.dumps({"endpoint_url": endpoint_url, "pid": os.getpid(), "started": started})
     new = state.with_suffix(".new")
     new.write_text(text + "\n")
     new.replace(state)

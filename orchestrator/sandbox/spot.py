@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from moto.ec2.exceptions import EC2ClientError
+
 from .faults import Place
 from .instances import Instances
 from .lifecycle import Lifecycle
@@ -34,6 +36,7 @@ STATES = {
     "instance-terminated-by-user": ("closed", "The Spot Instance was terminated by the user."),
     "instance-terminated-no-capacity": ("closed", "The Spot Instance was terminated because there was no capacity."),
     "request-canceled-and-instance-running": ("cancelled", "The request was cancelled, the instance runs on."),
+    "bad-parameters": ("closed", "Something that the request names is not there any more."),
     "canceled-before-fulfillment": ("cancelled", "The request was cancelled."),
 }
 """The state of a request for each of its status codes."""
@@ -146,31 +149,41 @@ class Spot:
             self._instances.set_state(instance, "pending")
             request.move("fulfilled")
         elif request.status == "pending-fulfillment" and waited > 3 * self._instances.delay:
-            request.instance = self._launch(instance)
-            request.instance.spot_instance_request_id = request.id
-            self._instances.set_state(request.instance, "pending")
-            request.move("fulfilled")
+            self._replace(request)
 
-    def _launch(self, like: Any) -> Any:
-        reservation = like.ec2_backend.run_instances(
-            like.image_id,
-            1,
-            like.user_data,
-            [],
-            instance_type=like.instance_type,
-            is_instance_type_default=False,
-            region_name=like.region_name,
-            subnet_id=like.subnet_id,
-            key_name=like.key_name,
-            security_group_ids=[group.id for group in like.security_groups],
-            associate_public_ip=False,
-            instance_market_options="spot",
-            instance_initiated_shutdown_behavior=like.instance_initiated_shutdown_behavior,
-        )
-        made = reservation.instances[0]
-        for interface in made.nics.values():
-            interface.delete_on_termination = True
-        return made
+    def _replace(self, request: SpotRequest) -> None:
+        try:
+            request.instance = _launch(request.instance)
+        except EC2ClientError:
+            # Its network, image or key has been removed meanwhile.
+            request.move("bad-parameters")
+            return
+        request.instance.spot_instance_request_id = request.id
+        self._instances.set_state(request.instance, "pending")
+        request.move("fulfilled")
+
+
+def _launch(like: Any) -> Any:
+    """Another one; what it is tagged with is not passed on."""
+    reservation = like.ec2_backend.run_instances(
+        like.image_id,
+        1,
+        like.user_data,
+        [],
+        instance_type=like.instance_type,
+        is_instance_type_default=False,
+        region_name=like.region_name,
+        subnet_id=like.subnet_id,
+        key_name=like.key_name,
+        security_group_ids=[group.id for group in like.security_groups],
+        associate_public_ip=False,
+        instance_market_options="spot",
+        instance_initiated_shutdown_behavior=like.instance_initiated_shutdown_behavior,
+    )
+    made = reservation.instances[0]
+    for interface in made.nics.values():
+        interface.delete_on_termination = True
+    return made
 
 
 def _refuse_combinations(call: Call) -> None:

@@ -15,6 +15,7 @@ import botocore.exceptions
 import pytest
 
 from orchestrator.errors import GpuError, UsageError
+from orchestrator.sandbox import region
 from orchestrator.sandbox.control import Control
 from orchestrator.sandbox.rehearsals import REHEARSALS
 
@@ -171,7 +172,7 @@ def test_somebody_terminates_the_machine(cloud: Cloud) -> None:
     machine = running(cloud)
     assert control.set("terminate")["struck"] == 1
     machine.reach("terminated")
-    other = running(cloud)
+    other = running(cloud, DisableApiTermination=True)
     control.set("terminate", action="CreateTags", times=1)
     assert other.state == "running"
     cloud.ec2.create_tags(Resources=[other.id], Tags=[{"Key": "k", "Value": "v"}])
@@ -253,6 +254,28 @@ def test_clearing_lets_go_of_what_is_held(shared: Cloud, control: Control) -> No
     assert control.clear("hold") == 1
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_the_region_goes_down_with_a_call_held(cloud: Cloud) -> None:
+    control = Control(cloud.found.endpoint_url)
+    control.set("hold")
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(impatient(cloud).create_internet_gateway)
+        assert control.held(10)
+        assert region.down(cloud.box)
+        with pytest.raises(botocore.exceptions.BotoCoreError):
+            held.result(timeout=10)
+
+
+def test_a_name_that_others_have_too_is_found(shared: Cloud, control: Control) -> None:
+    control.set("not-found", seconds=30)
+    shared.ec2.import_key_pair(KeyName="same", PublicKeyMaterial=shared.public.encode())
+    shared.ec2.create_security_group(GroupName="same", Description="d")
+    shared.ec2.create_vpc(
+        CidrBlock="10.0.0.0/28", TagSpecifications=[{"ResourceType": "vpc", "Tags": [{"Key": "Name", "Value": "same"}]}]
+    )
+    assert refused(shared.ec2.run_instances, **shared.wish(KeyName="same")) == ("InvalidKeyPair.NotFound", 400)
+    assert "same" not in [pair["KeyName"] for pair in shared.ec2.describe_key_pairs()["KeyPairs"]]
 
 
 def test_faults_are_listed_and_cleared_by_name(control: Control) -> None:

@@ -108,6 +108,16 @@ def test_a_one_time_request_ends_with_its_instance(shared: Cloud) -> None:
     wait_until(lambda: request(shared, request_id)["State"] == "closed", "closed")
 
 
+def test_an_order_whose_key_is_gone_ends(shared: Cloud) -> None:
+    shared.ec2.import_key_pair(KeyName="lost", PublicKeyMaterial=shared.public.encode())
+    machine, request_id = spot(shared, KeyName="lost")
+    shared.ec2.terminate_instances(InstanceIds=[machine.id])
+    shared.ec2.delete_key_pair(KeyName="lost")
+    wait_until(lambda: request(shared, request_id)["State"] == "closed", "closed")
+    assert request(shared, request_id)["Status"]["Code"] == "bad-parameters"
+    running(shared)
+
+
 def test_what_spot_cannot_be_is_refused(shared: Cloud) -> None:
     one_time = {"MarketType": "spot", "SpotOptions": {"InstanceInterruptionBehavior": "stop"}}
     wish = shared.wish(InstanceMarketOptions=one_time)
@@ -138,6 +148,8 @@ def test_the_notice_is_read_as_on_ec2_and_kept(shared: Cloud) -> None:
     action = "latest/meta-data/spot/instance-action"
     token = metadata(machine, "latest/api/token", "PUT", ttl="60")
     assert metadata(machine, "latest/meta-data/instance-id", token=token) == machine.id
+    told = (shared.box / "instances" / machine.id / "run/imds").read_text()
+    assert told == f"{shared.found.endpoint_url}/imds/{machine.id}\n"
     assert metadata_code(machine, action, token) == 404
     assert metadata_code(machine, action, "") == 401
     assert metadata_code(bystander, action, token) == 401
