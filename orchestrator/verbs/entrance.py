@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import MachineAbsent, ToolMissing
+from ..remote.openssh import config_block
 from ..remote.visit import NotReached, Visit, visit
 from ..state import lock
 from .desk import DOOR_SECONDS, Desk
@@ -26,9 +27,10 @@ def ip(desk: Desk) -> str:
 def get(desk: Desk, kind: str) -> str:
     """The instance id of the kind's machine, running or stopped; commands act on that kind from now on."""
     state = desk.provider(kind).state()
+    # First: `gpu get t2; gpu start` makes the machine that is not there yet.
+    desk.state_file.select_kind(kind)
     if state.machine_id is None:
         raise MachineAbsent(kind, desk.profile.name)
-    desk.state_file.select_kind(kind)
     return state.machine_id
 
 
@@ -56,6 +58,11 @@ def _result(desk: Desk, visited: Visit) -> int | None:
     if visited.arrived and visited.words:
         desk.reporter.line(visited.words)
     return visited.exit_code if visited.arrived else None
+
+
+def ssh_config(desk: Desk) -> str:
+    """A block for `~/.ssh/config` that makes the running machine `gpu-PROFILE-KIND` to every SSH client."""
+    return config_block(desk.address(), f"gpu-{desk.profile.name}-{desk.kind}")
 
 
 def settle_host_key(desk: Desk, connection: Connection) -> None:

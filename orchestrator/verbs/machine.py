@@ -12,7 +12,7 @@ from ..providers.base import Address, Plan, Price, Provider, Removable, Resizabl
 from ..remote import jobs, ssh
 from ..remote.awake import look
 from ..settings import Profile
-from . import awake, cost
+from . import awake, cost, entrance
 from .desk import BOOT_SECONDS, Desk
 
 
@@ -88,6 +88,8 @@ def _enter(desk: Desk, address: Address, price: Price | None) -> None:
     desk.reporter.line(f"waiting until SSH answers at {address.host} port {address.port}")
     with ssh.connect(address, wait=BOOT_SECONDS, say=desk.reporter.line) as connection:
         awake.arm(desk, connection, cost.deadline(desk, price))
+        entrance.settle_host_key(desk, connection)
+    desk.remember(address)
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,9 @@ def resize(desk: Desk, wish: Wish) -> State:
     desk.state_file.select_kind(kind)
     for entry in desk.ledger.unfetched(desk.kind) if kind != desk.kind else ():
         desk.ledger.add(entry.run_id, kind=kind, runs=Path(entry.folder))
-    resized = desk.provider(kind)
+    desk.forget_address()
+    desk = replace(desk, kind=kind)
+    resized = desk.provider()
     state = resized.state()
     cost.note(desk, state)
     if state.phase == "running":
@@ -192,6 +196,7 @@ def stop(desk: Desk) -> State:
     if before.phase == "absent":
         raise MachineAbsent(desk.kind, desk.profile.name)
     cost.note(desk, before)
+    desk.forget_address()
     provider.stop()
     state = provider.state()
     cost.note(desk, state)
@@ -255,6 +260,7 @@ def destroy(desk: Desk, *, abandon: bool = False) -> bool:
     if plan.steps:
         agree(desk, plan, "Delete all of this?")
         cost.note(desk, desk.provider().state())
+        desk.forget_address()
         provider.remove(plan)
     cost.removed(desk)
     desk.ledger.forget()
