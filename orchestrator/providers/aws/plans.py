@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ...errors import MachineAbsent, UsageError
@@ -13,6 +14,7 @@ from .ec2 import Ec2
 from .executor import Made
 from .inventory import Hardware, Inventory, Machine
 from .market import AwsMarket
+from .memory import RUNNING
 from .session import Session
 
 
@@ -76,16 +78,18 @@ class Plans:
         rules = (step for step in planner.plan_entrance(request, have) if not isinstance(step, steps.CreateGroup))
         return AwsPlan(tuple(rules) if have.groups else (), made=Made.already(kind, have))
 
-    def resize(self, wish: Wish, kind: str, have: Inventory, *, ran: bool | None) -> AwsPlan:
+    def resize(self, wish: Wish, kind: str, have: Inventory, *, ran: Callable[[Machine], bool | None]) -> AwsPlan:
         """From the machine of `kind` to the wish; `ran` is what an interrupted attempt remembers of it."""
-        becomes = self._becomes(wish, kind)
+        # Only the name of a kind changes the kind: a type that was named is other hardware under the same name.
+        becomes = kind if wish.instance_type else wish.kind
         machine = have.machine(kind)
         if machine is None and becomes != kind:
             kind, machine = becomes, have.machine(becomes)
         if machine is None:
             raise MachineAbsent(kind, self._profile.name)
         hardware = self._hardware(wish, machine)
-        runs = machine.phase in ("pending", "running") if ran is None else ran
+        remembered = ran(machine)
+        runs = machine.phase in RUNNING if remembered is None else remembered
         request = resizing.Resize(
             kind,
             becomes=becomes,
@@ -130,15 +134,6 @@ class Plans:
         types = (wish.instance_type,) if wish.instance_type else types_of(wish.kind)
         choice = images.choose(self._session, self._ec2, self._profile, types)
         return replace(choice, zones=tuple(zone for zone in choice.zones if zone not in full))
-
-    def _becomes(self, wish: Wish, kind: str) -> str:
-        """The kind that a named type belongs to: its own where it fits there, otherwise the first that has it."""
-        if wish.instance_type is None:
-            return wish.kind
-        kinds = table().kinds
-        if wish.instance_type in kinds.get(kind, ()):
-            return kind
-        return next((name for name, types in kinds.items() if wish.instance_type in types), kind)
 
     def _hardware(self, wish: Wish, machine: Machine) -> Hardware:
         """Of the named type; of a kind, the first type that the region offers, or the one that the machine has."""
