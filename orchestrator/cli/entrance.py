@@ -1,4 +1,4 @@
-"""`gpu ip get get-p2 get-t2 ssh`: the machine's address, its id, and the way in."""
+"""`gpu ip get get-p2 get-t2 ssh ssh-config`: the machine's address, its id, and the way in."""
 
 from __future__ import annotations
 
@@ -50,3 +50,9 @@ def _register_ssh(gpu: Group) -> None:
     def ssh(given: Given, words: tuple[str, ...]) -> None:
         """A shell on the machine, or one command with its exit code."""
         sys.exit(verbs.shell(given.desk(), words))
+
+    @command(gpu, "ssh-config")
+    def ssh_config(given: Given) -> None:
+        """A block for ~/.ssh/config, for other SSH clients."""
+        block = verbs.ssh_config(given.desk())
+        given.show({"config": block}, block)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,9 +46,31 @@ def ssh_argv(
     return [*argv, remote_line(command)] if command else argv
 
 
+def config_block(address: Address, name: str) -> str:
+    """The same as a block for `~/.ssh/config`: `ssh NAME`, scp, rsync and editors then find the machine."""
+    lines = [f"HostName {address.host}", f"Port {address.port}", f"User {_word(address.user)}"]
+    if address.key_file:
+        lines += [f"IdentityFile {_quoted(address.key_file)}", "IdentitiesOnly yes", "IdentityAgent none"]
+    if address.known_hosts:
+        lines += [f"UserKnownHostsFile {_quoted(address.known_hosts)}", "GlobalKnownHostsFile /dev/null"]
+    if address.proxy:
+        lines.append(f"ProxyJump {address.proxy}")
+    lines += ["StrictHostKeyChecking yes", "UpdateHostKeys no"]
+    # A pattern would make the block speak of other machines too.
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", name)
+    return "\n    ".join([f"Host {host}", *lines])
+
+
 def _quoted(path: Path) -> str:
     """A path as a value in ssh's options, where `%` begins a token and a space ends the value."""
-    return '"' + str(path).replace("%", "%%") + '"'
+    return _word(str(path).replace("%", "%%"))
+
+
+def _word(text: str) -> str:
+    """In quotes, with the escapes that ssh knows inside them (`argv_split` in OpenSSH's misc.c)."""
+    if "\n" in text:
+        raise UsageError("ssh's configuration cannot hold a line break", "Give the folder another name")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def remote_line(words: Sequence[str]) -> str:
