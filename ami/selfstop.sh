@@ -6,7 +6,7 @@
 #   status                         what keeps the machine awake and when it would stop, as JSON
 #   keep +SECONDS|EPOCH|off        until then neither idleness nor the longest stay stops it
 #   deadline +SECONDS|EPOCH|off [WHY]   then it stops, whatever else is said
-#   set [autostop=TIME] [max=TIME]      times that stand over those of the installation; TIME: 90s 30m 24h 2d, 0: never
+#   set [autostop=TIME] [max=TIME] [warn=TIME]   stand over those of the installation; TIME: 90s 30m 24h 2d, 0: never
 #
 # Root reads and writes nothing in the user's home: whatever is to be seen or left there is seen or left by a copy of
 # this script that has become the user, and its words are taken as text of a known form, never as commands.
@@ -29,7 +29,7 @@ MOST_REASONS=20
 
 root=${GPU_ROOT-}
 here=${BASH_SOURCE[0]}
-program=$root/usr/local/sbin/gpu-selfstop
+program=$root/usr/local/bin/gpu-selfstop
 settings=$root/etc/gpu/selfstop.conf
 notes=$root/run/gpu-selfstop
 
@@ -154,8 +154,9 @@ look() {
   terminals "$table"
   foreground "$table"
   syncs "$table"
-  graphics
   kernels "$home/.local/share/jupyter/runtime" "$table"
+  # Last: with a driver that has crashed it may hang beyond any signal.
+  graphics
   say looked all
 }
 
@@ -500,8 +501,10 @@ measure() {
 tick() {
   local gap known
   mkdir -p "$notes"
-  # Where nothing can be written the times are still kept.
+  # Nobody else may hold the lock; where nothing can be written the times are kept all the same.
+  umask 077
   if exec 9>"$notes/lock"; then flock --nonblock 9 || exit 0; fi
+  umask 022
   read_settings
   read_clocks
   become_user
@@ -668,8 +671,9 @@ Description=Stop this machine when nobody needs it any more
 
 [Service]
 Type=oneshot
-ExecStart=/usr/local/sbin/gpu-selfstop tick
+ExecStart=/usr/local/bin/gpu-selfstop tick
 TimeoutStartSec=150
+KillMode=process
 OOMScoreAdjust=-900
 END
 }

@@ -18,7 +18,7 @@ import ami
 from ..errors import GpuError
 from .ssh import Completed, Connection
 
-PROGRAM = '"$GPU_ROOT/usr/local/sbin/gpu-selfstop"'
+PROGRAM = '"$GPU_ROOT/usr/local/bin/gpu-selfstop"'
 """In the sandbox a machine's root is a folder; elsewhere the variable is empty."""
 LONGEST_KEEP = timedelta(days=31)
 SPENT = "the budget is spent"

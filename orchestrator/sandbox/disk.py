@@ -16,7 +16,7 @@ import yaml
 from . import standins
 
 _PROFILE = """# Read by every login shell, after the system's own profile has set PATH.
-PATH="$GPU_ROOT/bin:$HOME/gpu/env/bin:$PATH"
+PATH="$GPU_ROOT/bin:$GPU_ROOT/usr/local/bin:$HOME/gpu/env/bin:$PATH"
 for part in "$GPU_ROOT"/etc/profile.d/*.sh; do [ -r "$part" ] && . "$part"; done
 unset part
 export PATH

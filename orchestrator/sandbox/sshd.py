@@ -128,7 +128,7 @@ def _write_entry(disk: Disk, temporary: str) -> None:
         "user": user(),
         "temporary": temporary,
         "shell": shutil.which("bash", path=SYSTEM_PATH) or "/bin/sh",
-        "path": f"{disk.standins}:{disk.home}/gpu/env/bin:{SYSTEM_PATH}",
+        "path": f"{disk.standins}:{disk.root}/usr/local/bin:{disk.home}/gpu/env/bin:{SYSTEM_PATH}",
         "sftp": sftp_server() or "/usr/lib/openssh/sftp-server",
     }
     entry.write_text(_ENTRY.format(**{name: shlex.quote(str(value)) for name, value in quoted.items()}))

@@ -171,7 +171,8 @@ echo "student:x:4711:4711::$1:/bin/bash" >>/etc/passwd
 printf 'root:x:0:\\nstudent:x:4711:\\n' >/etc/group
 printf 'USER=student\\nAUTOSTOP=600\\nMAX=0\\n' >/etc/gpu/selfstop.conf
 chmod 755 /etc /etc/gpu
-exec bash "$2" tick
+shift
+exec bash "$@"
 """
 
 
@@ -185,13 +186,21 @@ def test_root_leaves_nothing_of_its_own_in_the_user_s_home(student: Path) -> Non
     script = student / "selfstop.sh"
     shutil.copy(SCRIPT, script)
     line = ["unshare", "-m", "bash", "-c", _AS_ON_A_REAL_MACHINE, "bash", str(student), str(script)]
-    environment = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
-    assert subprocess.run(line, env=environment, timeout=60, check=False).returncode == 0
+
+    def call(*words: str) -> int:
+        environment = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
+        return subprocess.run([*line, *words], env=environment, timeout=60, check=False).returncode
+
+    assert call("tick") == 0
+    assert call("keep", "+60") == 0
     status = student / "gpu/selfstop/status.json"
+    assert json.loads(status.read_text())["autostop"] == 600
     assert "the look at the home folder did not end" not in status.read_text()
+    assert (student / "gpu/selfstop/keep").exists()
     assert {path.stat().st_uid for path in (student / "gpu").rglob("*")} == {4711}
     # A folder of root's that the user points at is no place for root to write in.
     shutil.rmtree(student / "gpu/selfstop")
     (student / "gpu/selfstop").symlink_to(outside)
-    subprocess.run(line, env=environment, timeout=60, check=False)
+    assert call("tick") == 0
+    assert call("keep", "+60") == 1
     assert list(outside.iterdir()) == []

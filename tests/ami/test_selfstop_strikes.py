@@ -183,7 +183,7 @@ def test_installing_twice_is_installing_once(box: Box) -> None:
         done = box.call("install", "--user", "Ann", "--autostop", "45m", "--max", "2d")
         assert (done.returncode, done.stderr) == (0, "")
     assert "USER=Ann\nAUTOSTOP=2700\nMAX=172800\n" in (box.root / "etc/gpu/selfstop.conf").read_text()
-    assert (box.root / "usr/local/sbin/gpu-selfstop").read_bytes() == SCRIPT.read_bytes()
+    assert (box.root / "usr/local/bin/gpu-selfstop").read_bytes() == SCRIPT.read_bytes()
     assert sorted(path.name for path in (box.root / "etc/systemd/system").iterdir()) == [
         "gpu-selfstop.service",
         "gpu-selfstop.timer",

@@ -17,7 +17,7 @@ from orchestrator.sandbox import sshd
 
 from .conftest import Cloud, Instance, make_key, wait_until
 
-PROGRAM = '"$GPU_ROOT/usr/local/sbin/gpu-selfstop"'
+PROGRAM = '"$GPU_ROOT/usr/local/bin/gpu-selfstop"'
 HASTE = "set autostop=2 warn=1"
 """Two seconds of idleness, one of warning."""
 

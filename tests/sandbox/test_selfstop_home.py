@@ -20,7 +20,7 @@ from orchestrator.verbs import awake as verbs
 
 from .conftest import Cloud, Instance, wait_until
 
-PROGRAM = '"$GPU_ROOT/usr/local/sbin/gpu-selfstop"'
+PROGRAM = '"$GPU_ROOT/usr/local/bin/gpu-selfstop"'
 
 
 def _now() -> datetime:

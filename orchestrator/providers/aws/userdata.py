@@ -20,7 +20,7 @@ from ...errors import GpuError
 
 LIMIT = 16 * 1024
 """EC2 takes no more bytes than these."""
-_SELFSTOP = "/usr/local/sbin/gpu-selfstop"
+_SELFSTOP = "/usr/local/bin/gpu-selfstop"
 _DROP_IN = "/etc/ssh/sshd_config.d/10-gpu.conf"
 # A laptop that was closed leaves a session with a terminal behind, which would keep the machine awake for hours.
 _ALIVE = ("ClientAliveInterval 60", "ClientAliveCountMax 15")
