@@ -147,6 +147,7 @@ def test_an_absence_that_was_none_ends_nothing(desk: Desk) -> None:
 
 def test_an_absence_that_is_told_late_ends_nothing(desk: Desk) -> None:
     """Two commands at once: the one that looked first may write last."""
+    cost.note(desk, running(0), now=at(1))
     cost.note(desk, running(0), now=at(3))
     cost.note(desk, absent(), now=at(2))
     assert lines(desk, 10) == [(0, None, False)]

@@ -221,6 +221,13 @@ def test_a_damaged_cache_is_fetched_anew(region: Region, home: Home, damage: str
     assert told is not None and told.hour["g4dn.xlarge"] == 0.526
 
 
+def test_a_cache_that_cannot_be_written_hides_no_price(market: AwsMarket, home: Home) -> None:
+    home.cache.parent.mkdir(parents=True, exist_ok=True)
+    home.cache.touch()
+    assert by_type(market.offers())["g4dn.xlarge"].spot is not None
+    assert str(home.cache) in market.troubles[0]
+
+
 def test_another_figure_of_the_region_is_believed(region: Region, market: AwsMarket, home: Home) -> None:
     def dearer(_action: str, document: dict[str, Any]) -> dict[str, Any]:
         text = json.dumps(document)

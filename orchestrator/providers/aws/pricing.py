@@ -60,7 +60,7 @@ class PriceTag:
             known = replace(known, refused=now, reason=self.troubles[-1])
         else:
             known = replace(fetched, spot=known.spot, spot_asked=known.spot_asked)
-        pricelist.write(self._cache, known)
+        self._keep(known)
         return known
 
     def _completed(self, known: PriceList, types: Sequence[str]) -> PriceList:
@@ -68,7 +68,7 @@ class PriceTag:
         more = self._try(lambda: self._hours(missing)) if missing else None
         if more:
             known = replace(known, hour={**known.hour, **more})
-            pricelist.write(self._cache, known)
+            self._keep(known)
         return known
 
     def with_spot(self, known: PriceList, types: Sequence[str]) -> PriceList:
@@ -85,12 +85,16 @@ class PriceTag:
         # Those that were young enough keep the older date: a price is never said to be younger than it is.
         when = known.spot_asked if old else now
         known = replace(known, spot={**old, **told}, spot_asked=when)
-        pricelist.write(self._cache, known)
+        self._keep(known)
         return known
 
     def distrust(self) -> None:
         """The next question goes to AWS; where it does not answer, the old figures stand in."""
         self._trusted = False
+
+    def _keep(self, known: PriceList) -> None:
+        # The prices are known, whether or not they can be kept.
+        self._try(lambda: pricelist.write(self._cache, known))
 
     def _try(self, ask: Callable[[], T]) -> T | None:
         try:
