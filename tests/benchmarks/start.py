@@ -1,0 +1,58 @@
+"""`gpu start` of a stopped machine against boto3 that asks every second until the port answers. Goal: 1.15 or less."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from . import turns
+
+PLAIN = """
+import socket, sys, time
+import boto3
+endpoint, machine, host, port = sys.argv[1:]
+ec2 = boto3.client("ec2", endpoint_url=endpoint)
+ec2.start_instances(InstanceIds=[machine])
+while ec2.describe_instances(InstanceIds=[machine])["Reservations"][0]["Instances"][0]["State"]["Name"] != "running":
+    time.sleep(1)
+while True:
+    try:
+        with socket.create_connection((host, int(port)), timeout=5) as dialled:
+            if dialled.recv(4) == b"SSH-":
+                break
+    except OSError:
+        pass
+    time.sleep(1)
+"""
+
+
+def main() -> None:
+    count = turns.rounds(5)
+    with turns.home() as home:
+        place, machine = home.address(), home.gpu("get-t2").strip()
+        plain = [turns.program("python"), "-c", PLAIN, home.endpoint, machine, place["host"], str(place["port"])]
+
+        def after_a_stop(work: Any) -> float:
+            home.gpu("stop")
+            until = time.monotonic() + 30
+            while _answers(place["host"], int(place["port"])) and time.monotonic() < until:
+                time.sleep(0.1)
+            return turns.seconds(work)
+
+        measured = turns.compare(
+            lambda: after_a_stop(lambda: home.gpu("start")), lambda: after_a_stop(lambda: home.run(*plain)), count
+        )
+        turns.report("start it", *measured, ("gpu start", "boto3, every second"))
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    main()
