@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from ...errors import GpuError
 from ...settings import Home
 from ...state import write_atomically
@@ -58,6 +55,10 @@ def known_hosts(home: Home, profile: str, kind: str) -> Path:
 def ensure(file: Path) -> str:
     """The public key of the private one in `file`, which is made where there is none. Loose modes are refused."""
     if not file.exists():
+        # cryptography takes longer to load than commands that only look may take for it.
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         _folder(file.parent)
         private = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
@@ -68,6 +69,8 @@ def ensure(file: Path) -> str:
 
 def public(file: Path) -> str:
     """`ssh-ed25519 AAAA...` of a private key; GpuError where it is missing, open to others or damaged."""
+    from cryptography.hazmat.primitives import serialization
+
     _refuse_loose(file, 0o077)
     _refuse_loose(file.parent, 0o077)
     try:
