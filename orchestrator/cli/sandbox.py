@@ -80,9 +80,11 @@ def _print_faults(given: Given, faults: Iterable[verbs.Fault]) -> None:
 def _describe(active: dict[str, Any]) -> str:
     """A fault of the region in words: «throttle at RunInstances, 2 times more (struck once)»."""
     words = [active["name"]]
-    for before, key in (("", "when"), ("at", "action"), ("in", "zone"), ("of", "type"), ("seconds", "seconds")):
+    for before, key in (("", "when"), ("at", "action"), ("in", "zone"), ("of", "type")):
         if active.get(key) is not None:
             words.append(f"{before} {active[key]}".strip())
+    if active.get("seconds") is not None:
+        words.append(f"for {active['seconds']:g} s")
     if active["times"] != 0:
         words[-1] += ", until cleared" if active["times"] is None else f", {active['times']} times more"
     return f"{' '.join(words)}, struck {active['struck']} so far"

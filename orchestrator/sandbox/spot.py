@@ -24,8 +24,8 @@ from .wsgi import Call, Refusal
 
 MARKET = "InstanceMarketOptions"
 OPTIONS = f"{MARKET}.SpotOptions"
-RETURN = 30.0
-"""Seconds after which EC2 has capacity again for an instance that it has stopped."""
+RETURN = 75
+"""How many delays of an instance pass until EC2 has capacity again for one that it has stopped: half a minute."""
 LIVING = ("open", "active", "disabled")
 STATES = {
     "fulfilled": ("active", "Your Spot request is fulfilled."),
@@ -144,7 +144,7 @@ class Spot:
         """EC2 starts what it has stopped, and replaces what was terminated."""
         waited = time.monotonic() - request.updated
         instance = request.instance
-        if request.status == "instance-stopped-no-capacity" and waited > RETURN:
+        if request.status == "instance-stopped-no-capacity" and waited > RETURN * self._instances.delay:
             instance.start()
             self._instances.set_state(instance, "pending")
             request.move("fulfilled")

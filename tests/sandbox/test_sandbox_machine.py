@@ -98,6 +98,7 @@ def test_shutdown_from_inside_stops_it(cloud: Cloud) -> None:
     machine.reach("stopped")
     [reservation] = cloud.ec2.describe_instances(InstanceIds=[machine.id])["Reservations"]
     assert reservation["Instances"][0]["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+    assert reservation["Instances"][0]["StateTransitionReason"] == ""
     cloud.ec2.start_instances(InstanceIds=[machine.id])
     wait_until(machine.answers, "SSH answers again")
 

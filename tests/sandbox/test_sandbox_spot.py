@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.sandbox import region
 from orchestrator.sandbox.control import Control
 
 from .conftest import Cloud, Instance, wait_until
@@ -164,6 +167,29 @@ def test_the_notice_is_read_as_on_ec2_and_kept(shared: Cloud) -> None:
     found = request(shared, request_id)
     assert (found["State"], found["Status"]["Code"]) == ("open", "instance-stopped-no-capacity")
     assert refused(shared.ec2.start_instances, InstanceIds=[machine.id]) == ("IncorrectSpotRequestState", 400)
+
+
+def test_ec2_starts_again_what_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPU_SANDBOX_DELAY", "0.03")
+    cloud = Cloud(tmp_path)
+    try:
+        cloud.up()
+        control = Control(cloud.found.endpoint_url)
+        machine, request_id = spot(cloud)
+        single, once = spot(cloud, {"MarketType": "spot"})
+        control.set("no-capacity")
+        control.set("spot-notice", seconds=0)
+        machine.reach("stopped")
+        single.reach("terminated")
+        assert described(single)["StateReason"]["Code"] == "Server.SpotInstanceTermination"
+        assert request(cloud, once)["Status"]["Code"] == "instance-terminated-no-capacity"
+        time.sleep(3)
+        assert (machine.state, request(cloud, request_id)["State"]) == ("stopped", "open")
+        control.clear("no-capacity")
+        machine.reach("running")
+        assert request(cloud, request_id)["State"] == "active"
+    finally:
+        region.down(cloud.box)
 
 
 def metadata(machine: Instance, path: str, method: str = "GET", *, token: str = "", ttl: str = "") -> str:
