@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from . import table
 from .options import Given, Group, command
 from .terminal import print_json
 
-COLUMNS = ("what", "kind", "type", "market", "began (UTC)", "ended (UTC)", " hours", " $/hour", " $")
+COLUMNS = ("kind", "what", "began (UTC)", "ended", " hours", " $/hour", " $")
 
 
 def register(gpu: Group) -> None:
@@ -39,22 +38,29 @@ def _show(desk: Desk, found: verbs.Report) -> None:
 
 
 def _row(one: Charge) -> tuple[str, ...]:
-    market = ("spot" if one.spot else "on demand") if one.what == "machine" else ""
     return (
-        one.what,
         one.kind,
-        one.machine_type,
-        market,
-        _time(one.began),
-        "goes on" if one.ended is None else _time(one.ended) + (" at most" if one.at_most else ""),
+        _what(one),
+        f"{one.began:%Y-%m-%d %H:%M}",
+        _ended(one),
         f"{one.hours:.2f}",
         "unknown" if one.per_hour is None else f"{one.per_hour:.4f}",
         "unknown" if one.usd is None else f"{one.usd:.2f}",
     )
 
 
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}"
+def _what(one: Charge) -> str:
+    if one.what == "machine":
+        return f"{one.machine_type} {'spot' if one.spot else 'on demand'}"
+    return f"{one.what} {one.machine_type}".strip()
+
+
+def _ended(one: Charge) -> str:
+    """The day only where it is another one."""
+    if one.ended is None:
+        return "goes on"
+    text = f"{one.ended:%H:%M}" if one.ended.date() == one.began.date() else f"{one.ended:%Y-%m-%d %H:%M}"
+    return f"{text} at most" if one.at_most else text
 
 
 def _lines(desk: Desk, found: verbs.Report) -> list[str]:
@@ -62,6 +68,8 @@ def _lines(desk: Desk, found: verbs.Report) -> list[str]:
     lines = [f"{month}: ${usd:.2f}" for month, usd in found.months.items()]
     taken = "; nothing was paid: this is the sandbox, AWS would have taken that" if free else ", before taxes"
     lines.append(f"in all: ${found.total:.2f}{taken}")
+    if any(one.at_most for one in found.sessions):
+        lines.append("at most: EC2 did not say when it stopped, only that it had by then")
     if any(one.spot for one in found.sessions):
         lines.append("a spot session is counted at the price of its start; AWS bills the price of each moment")
     if found.unpriced:

@@ -35,13 +35,13 @@ def register(gpu: Group) -> None:
 
 
 def _show_types(found: verbs.Catalogue) -> None:
-    columns = ("type", "kind", "GPU", " GPUs", " GB each", " vCPUs", " GB", " $/hour", " spot $/hour", " zones")
-    table.show(columns, [_row(one, found) for one in found.offers])
+    columns = ("type", "kind", "GPU", " GPUs", " GB each", " vCPUs", " GB", " $/hour", " spot")
+    table.show(columns, [_row(one, found) for one in found.offers], elastic="GPU")
     click.echo()
     for source in dict.fromkeys(one.source for one in found.offers if one.source):
         click.echo(f"prices: {source}; before taxes and discounts")
     if any(one.spot is not None for one in found.offers):
-        click.echo("spot: now, in the cheapest zone; EC2 may stop such a machine at two minutes' notice")
+        click.echo("spot: $/hour now, in the cheapest zone; EC2 may stop such a machine at two minutes' notice")
     for trouble in found.troubles:
         click.echo(f"AWS did not tell today's prices: {trouble}")
     click.echo("kind: the type that this kind of machine takes here; any other with: gpu start --type TYPE")
@@ -59,7 +59,6 @@ def _row(one: Offer, found: verbs.Catalogue) -> tuple[str, ...]:
         f"{one.memory_gb:g}",
         _usd(one.on_demand),
         _usd(one.spot),
-        str(len(one.zones)),
     )
 
 

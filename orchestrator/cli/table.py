@@ -1,4 +1,4 @@
-"""Columns for people: as wide as the terminal, and never cut where a pipe reads them."""
+"""Columns for people: never cut where a pipe reads them, and no figure anywhere."""
 
 from __future__ import annotations
 
@@ -9,24 +9,33 @@ import click
 
 from .terminal import printable
 
-PIPE_COLUMNS = 250
+WIDEST = 400
+GAP = 2
+LEAST = 4
+"""Characters that an elastic column keeps."""
 
 
-def show(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout; a column whose heading begins with a blank has its figures to the right."""
+def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, elastic: str = "") -> None:
+    """A table on stdout; a column whose heading begins with a blank has its figures to the right. On a terminal that
+    is too narrow the column `elastic` alone is shortened: a figure is never cut."""
     # rich takes longer to load than most commands may.
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns:
-        table.add_column(Text(heading.strip()), justify="right" if heading.startswith(" ") else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    # One who widens a pipe's lines would break whoever reads them.
-    width = None if sys.stdout.isatty() else PIPE_COLUMNS
-    console = Console(file=sys.stdout, width=width, highlight=False)
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip([c.strip() for c in columns], *cells, strict=True)]
+    there = Console(file=sys.stdout).width if sys.stdout.isatty() else WIDEST
+    missing = sum(widths) + GAP * (len(widths) - 1) - there
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for heading, width in zip(columns, widths, strict=True):
+        width = max(LEAST, width - max(0, missing)) if heading == elastic else width
+        title, right = Text(heading.strip()), heading.startswith(" ")
+        table.add_column(title, justify="right" if right else "left", no_wrap=True, width=width)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    # Wider than any terminal: what was measured above is what is shown.
+    console = Console(file=sys.stdout, width=WIDEST, highlight=False)
     with console.capture() as shown:
         console.print(table)
     click.echo("\n".join(line.rstrip() for line in shown.get().splitlines()))
