@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from urllib.parse import parse_qs, urlsplit
 
 import botocore.session
 
@@ -21,21 +22,38 @@ DENIED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
 
 def examine(session: Session, profile: Profile, home: Home, kind: str) -> Iterator[Finding]:
     """From what everything else depends on to what depends on everything else."""
-    inspection = Inspection(session, profile, home, kind)
+    basis, inspection, chain = Basis(session, profile), Inspection(session, profile, home, kind), Chain()
     yield _look("keys", inspection.keys)
-    hopeless = ""
-    for name, look in Basis(session, profile).looks:
-        finding = _skipped(name, hopeless) if hopeless else _look(name, look)
-        yield finding
-        # A wrong clock is seen again in the identity, unless AWS tolerates it.
-        if not finding.good and not hopeless and name != "clock":
-            hopeless = f"the {name} comes first"
+    credentials = _look("credentials", basis.credentials)
+    yield credentials
+    yield chain.look("region name", basis.region_name)
+    yield chain.look("network", basis.network)
+    # A wrong clock is seen again in the identity, unless AWS tolerates it.
+    yield chain.look("clock", basis.clock, needed=False)
+    chain.need(credentials)
+    yield chain.look("identity", basis.identity)
+    yield chain.look("region", basis.region)
     for name, look in inspection.looks.items():
-        yield _skipped(name, hopeless) if hopeless else _look(name, look)
+        yield chain.look(name, look, needed=False)
 
 
-def _skipped(name: str, why: str) -> Finding:
-    return Finding(name, None, f"not looked at: {why}")
+class Chain:
+    """Looks of which some can be had only after others were good."""
+
+    def __init__(self) -> None:
+        self._broken = ""
+
+    def look(self, name: str, look: Callable[[], str], *, needed: bool = True) -> Finding:
+        if self._broken:
+            return Finding(name, None, f"not looked at: first the {self._broken}")
+        finding = _look(name, look)
+        if needed:
+            self.need(finding)
+        return finding
+
+    def need(self, finding: Finding) -> None:
+        if not finding.good:
+            self._broken = self._broken or finding.name
 
 
 def _look(name: str, look: Callable[[], str]) -> Finding:
@@ -59,17 +77,17 @@ class Basis:
         self._profile = profile
         self._answer: clock.Answer | None = None
 
-    @property
-    def looks(self) -> tuple[tuple[str, Callable[[], str]], ...]:
-        return (
-            ("region name", self._region_name),
-            ("network", self._network),
-            ("clock", self._clock),
-            ("identity", self._identity),
-            ("region", self._region),
-        )
+    @in_words
+    def credentials(self) -> str:
+        """Whether there are any, asked of nobody where they lie on this computer."""
+        if self._profile.emulated:
+            return "the sandbox takes any"
+        # Signing is what needs them, and what says where they are missing.
+        signed = self._session.sts.generate_presigned_url("get_caller_identity")
+        key = parse_qs(urlsplit(signed).query)["X-Amz-Credential"][0].partition("/")[0]
+        return f"the access key that ends with {key[-4:]}"
 
-    def _region_name(self) -> str:
+    def region_name(self) -> str:
         known = botocore.session.Session().get_available_regions("ec2")
         name = self._profile.region
         if name not in known:
@@ -78,22 +96,22 @@ class Basis:
             )
         return name
 
-    def _network(self) -> str:
+    def network(self) -> str:
         url = str(self._session.sts.meta.endpoint_url)
         self._answer = clock.ask(url, direct=self._profile.emulated)
         return f"{url} answers in {self._answer.seconds * 1000:.0f} ms"
 
-    def _clock(self) -> str:
+    def clock(self) -> str:
         assert self._answer is not None
         return clock.check(self._answer)
 
     @in_words
-    def _identity(self) -> str:
+    def identity(self) -> str:
         identity = self._session.sts.get_caller_identity()
         return f"account {identity['Account']}, {identity['Arn']}"
 
     @in_words
-    def _region(self) -> str:
+    def region(self) -> str:
         name = self._profile.region
         found = self._session.ec2.describe_regions(AllRegions=True, RegionNames=[name])["Regions"]
         if not found or found[0].get("OptInStatus") == "not-opted-in":
