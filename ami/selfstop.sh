@@ -120,8 +120,8 @@ traffic() {
     awk -F: 'NR > 2 { gsub(/ /, "", $1); split($2, f, " "); if ($1 != "lo") printf "%s %.0f\n", $1, f[1] + f[9] }' /proc/net/dev
     return
   fi
-  ss -tinpHO 2>/dev/null | awk -v table="$1" '
-    BEGIN { n = split(table, lines, "\n"); for (i = 1; i <= n; i++) { split(lines[i], f, " "); ours[f[1]] = 1 } }
+  ss -tinpHO 2>/dev/null | awk -v pids="$(awk '{ printf "%s ", $1 }' <<<"$1")" '
+    BEGIN { n = split(pids, listed, " "); for (i = 1; i <= n; i++) ours[listed[i]] = 1 }
     {
       mine = bytes = 0
       for (i = 1; i <= NF; i++) {
@@ -149,7 +149,7 @@ look() {
   read_clocks
   home=$(home_folder)
   wishes "$home/gpu/selfstop"
-  table=$(processes "$1")
+  table=$(processes "$1") || say failed "the processes cannot be listed"
   runs "$home/gpu"
   terminals "$table"
   foreground "$table"
@@ -488,7 +488,7 @@ strike() {
 measure() {
   local table spent bytes elapsed=$1 hertz
   hertz=$(getconf CLK_TCK) || hertz=100
-  table=$(processes)
+  table=$(processes) || troubles+=("the processes cannot be listed")
   spent=$(awk '{ print $1 ":" $6, $7 }' <<<"$table" | growth cpu) || troubles+=("the use of the CPU cannot be noted")
   bytes=$(traffic "$table" | growth network) || troubles+=("the use of the network cannot be noted")
   ((elapsed > 0)) || return 0
@@ -503,7 +503,10 @@ tick() {
   mkdir -p "$notes"
   # Nobody else may hold the lock; where nothing can be written the times are kept all the same.
   umask 077
-  if exec 9>"$notes/lock"; then flock --nonblock 9 || exit 0; fi
+  if exec 9>"$notes/lock"; then
+    flock --nonblock --conflict-exit-code 99 9
+    (($? == 99)) && exit 0
+  fi
   umask 022
   read_settings
   read_clocks

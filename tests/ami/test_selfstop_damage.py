@@ -37,6 +37,21 @@ def test_a_broken_probe_does_not_end_a_run(box: Box) -> None:
     assert box.done() == []
 
 
+BROKEN_TOOLS = {"awk": ("the processes cannot be listed", ["a run"]), "flock": ("cannot be looked at", [])}
+
+
+@pytest.mark.parametrize("tool", BROKEN_TOOLS)
+def test_a_broken_tool_is_trouble_and_no_silence(box: Box, tool: str) -> None:
+    box.start(f"exec flock {box.write('home/gpu/lock', '')} sleep 100")
+    eventually(lambda: box.tick()["reasons"] == ["a run"])
+    box.write(f"bin/{tool}", "#!/bin/sh\nexit 3\n", mode=0o755)
+    assert box.call("tick").returncode == 0
+    words, reasons = BROKEN_TOOLS[tool]
+    facts = box.facts()
+    assert any(words in trouble for trouble in facts["troubles"])
+    assert facts["reasons"] == reasons
+
+
 def test_a_jupyter_that_does_not_answer_is_trouble_and_a_dead_one_is_none(box: Box) -> None:
     runtime = "home/.local/share/jupyter/runtime"
     box.start(f"echo $$ >{box.root}/pid; exec sleep 100")
