@@ -50,6 +50,30 @@ def test_a_type_of_another_architecture_or_zone_is_refused(shared: Cloud) -> Non
     assert refused(shared.ec2.run_instances, **wish) == ("Unsupported", 400)
 
 
+def test_a_type_that_its_zone_has_not_does_not_start(shared: Cloud) -> None:
+    zones = {one["AvailabilityZone"]: one["SubnetId"] for one in shared.ec2.describe_subnets()["Subnets"]}
+    card = {"DeviceIndex": 0, "SubnetId": zones["us-west-2d"], "AssociatePublicIpAddress": False}
+    machine = stopped(shared, InstanceType="t3.micro", NetworkInterfaces=[card])
+    shared.ec2.modify_instance_attribute(InstanceId=machine.id, InstanceType={"Value": "p2.xlarge"})
+    assert refused(shared.ec2.start_instances, InstanceIds=[machine.id]) == ("Unsupported", 400)
+
+
+def test_the_behaviour_at_shutdown_changes_alone(shared: Cloud) -> None:
+    group = shared.ec2.create_security_group(GroupName="stays", Description="d")["GroupId"]
+    wish = shared.wish()
+    card = {**wish["NetworkInterfaces"][0], "Groups": [group]}
+    machine = running(shared, NetworkInterfaces=[card], InstanceInitiatedShutdownBehavior="terminate")
+    look = {"InstanceId": machine.id, "Attribute": "instanceInitiatedShutdownBehavior"}
+    change = {"InstanceId": machine.id, "InstanceInitiatedShutdownBehavior": {"Value": "stop"}}
+    before = described(machine)["NetworkInterfaces"][0]["Groups"]
+    shared.ec2.modify_instance_attribute(**change)
+    answer = shared.ec2.describe_instance_attribute(**look)
+    assert answer["InstanceInitiatedShutdownBehavior"] == {"Value": "stop"}
+    assert described(machine)["NetworkInterfaces"][0]["Groups"] == before != []
+    change["InstanceInitiatedShutdownBehavior"] = {"Value": "explode"}
+    assert refused(shared.ec2.modify_instance_attribute, **change) == ("InvalidParameterValue", 400)
+
+
 @pytest.mark.parametrize("at_birth", [True, False])
 def test_a_protected_instance_is_not_terminated(shared: Cloud, at_birth: bool) -> None:
     machine = running(shared, DisableApiTermination=at_birth)
@@ -234,6 +258,8 @@ def test_every_region_can_be_looked_at(shared: Cloud) -> None:
     began = time.monotonic()
     regions = [one["RegionName"] for one in shared.ec2.describe_regions()["Regions"]]
     assert "us-west-2" in regions and len(regions) > 10
+    enabled = [{"Name": "opt-in-status", "Values": ["opt-in-not-required", "opted-in"]}]
+    assert shared.ec2.describe_regions(AllRegions=False, Filters=enabled)["Regions"]
     session = boto3.session.Session(aws_access_key_id="any", aws_secret_access_key="thing", region_name="us-west-2")
     for region in regions:
         ec2 = session.client("ec2", region_name=region, endpoint_url=shared.found.endpoint_url)
