@@ -255,12 +255,15 @@ def test_a_whole_life_stays_within_it(cloud: Cloud) -> None:
             client.meta.events.register(f"provide-client-params.{client.meta.service_model.service_name}.*", guard)
         return made
 
-    for wish in (Wish("t2"), Wish("t2")):
+    for _ in range(2):
         starting = provider()
-        starting.start(starting.plan(wish))
+        starting.start(starting.plan(Wish("t2")))
         provider().stop()
+    resizing = provider()
+    resizing.resize(resizing.plan_resize(Wish("t2", "t3.micro")))
     removing = provider()
     removing.remove(removing.plan_removal())
     assert guard.refused == []
+    assert "ec2:ModifyInstanceAttribute" in guard.asked
     assert {"ec2:RunInstances", "ec2:TerminateInstances", "ec2:DeleteVpc", "ssm:GetParameter"} <= guard.asked
     assert guard.asked <= policy.calls()
