@@ -101,9 +101,16 @@ class Desk:
             self.forget_address()
             raise
         if isinstance(provider, Admitting):
-            provider.admit()
+            self._admit(provider)
         self.remember(address)
         return address
+
+    def _admit(self, provider: Admitting) -> None:
+        try:
+            provider.admit()
+        except GpuError as error:
+            # It may be open as it is: entering will tell.
+            self.reporter.line(f"whether this computer may come in could not be checked: {error}")
 
     def connect(self, wait: float = 10.0) -> Connection:
         """A checked connection to the machine, which must be running: at the known address, otherwise where the
