@@ -9,6 +9,7 @@ import sys
 import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -22,6 +23,7 @@ from werkzeug.serving import make_server
 from orchestrator.cli.examination import audit_document, audit_lines
 from orchestrator.providers.aws.audit import audit
 from orchestrator.providers.aws.session import Session
+from orchestrator.providers.aws.sights import LOOKS, Found
 from orchestrator.providers.base import Item
 from orchestrator.settings import Profile
 from orchestrator.verbs.audit import orphaned, report
@@ -207,6 +209,27 @@ def test_a_type_without_a_price_is_said_to_be_unknown(account: Account) -> None:
     text = "\n".join(audit_lines(whole, free=False))
     assert "1 without a known price" in text
     assert audit_document(whole)["items"][0]["per_month"] is None
+
+
+def test_a_spot_machine_is_not_unprotected_and_its_request_goes_first() -> None:
+    """The bare emulator knows no spot machines: from EC2's words alone."""
+    machine = {
+        "InstanceId": "i-1",
+        "InstanceType": "p3.2xlarge",
+        "State": {"Name": "running"},
+        "LaunchTime": datetime(2026, 11, 23, tzinfo=timezone.utc),
+        "SpotInstanceRequestId": "sir-1",
+    }
+    request = {"SpotInstanceRequestId": "sir-1", "State": "active", "InstanceId": "i-1"}
+    looks = {look.resource: look for look in LOOKS}
+    found = Found(HOME, {"instance": [machine], "spot-request": [request]})
+    sight = looks["instance"].see(found, machine)
+    assert sight.per_month == pytest.approx(3.06 * 730)
+    assert "at the price on demand" in sight.about
+    assert [words[0] for words in sight.remove] == ["terminate-instances", "wait"]
+    assert list(looks).index("spot-request") < list(looks).index("instance")
+    assert not looks["spot-request"].see(found, request).orphaned
+    assert looks["spot-request"].see(Found(HOME, {}), request).orphaned
 
 
 def test_the_printed_commands_remove_all_of_it_and_nothing_else(

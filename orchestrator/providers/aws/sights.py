@@ -83,7 +83,9 @@ def _spot_request(found: Found, thing: Mapping[str, Any]) -> Sight:
 def _instance(found: Found, thing: Mapping[str, Any]) -> Sight:
     machine, kind, spot = str(thing["InstanceId"]), str(thing["InstanceType"]), "SpotInstanceRequestId" in thing
     phase = state(thing)
-    price = prices.price(kind, region=found.region, disk_gb=0, spot=spot)
+    told = prices.price(kind, region=found.region, disk_gb=0, spot=spot)
+    # The spot price of the day may not be at hand; it is hardly ever above the price on demand.
+    price = told or prices.price(kind, region=found.region, disk_gb=0)
     hourly = price.per_hour * prices.HOURS_A_MONTH if price else None
     free = phase == "stopped"
     unprotect = (("modify-instance-attribute", "--instance-id", machine, "--no-disable-api-termination"),)
@@ -92,6 +94,7 @@ def _instance(found: Found, thing: Mapping[str, Any]) -> Sight:
         ("wait", "instance-terminated", "--instance-ids", machine),
     )
     about = f"{'spot ' if spot else ''}{kind}, {phase} since {thing['LaunchTime']:%Y-%m-%d}"
+    about += ", shown at the price on demand" if price and not told else ""
     return Sight(about, 0.0 if free else hourly, end if spot else (*unprotect, *end))
 
 
