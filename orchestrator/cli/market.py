@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from .. import prices
 from ..providers.base import Offer, QuotaRequest
 from ..verbs import market as verbs
 from . import table
@@ -25,20 +26,23 @@ def register(gpu: Group) -> None:
     @click.option("--refresh", is_flag=True, help="Ask for today's prices, whatever is in the cache.")
     def types(given: Given, everything: bool, refresh: bool) -> None:
         """GPU types that the region offers, with their prices; cheapest first."""
-        found = verbs.types(given.desk(), everything=everything, refresh=refresh)
+        desk = given.desk()
+        found = verbs.types(desk, everything=everything, refresh=refresh)
         if given.json:
             print_json([_offer_document(one, found) for one in found.offers])
         else:
-            _show_types(found)
+            _show_types(found, emulated=desk.profile.emulated)
 
     _register_quota(gpu)
 
 
-def _show_types(found: verbs.Catalogue) -> None:
+def _show_types(found: verbs.Catalogue, *, emulated: bool) -> None:
     columns = ("type", "kind", "GPU", " GPUs", " GB each", " vCPUs", " GB", " $/hour", " spot")
     table.show(columns, [_row(one, found) for one in found.offers], elastic="GPU")
     click.echo()
-    for source in dict.fromkeys(one.source for one in found.offers if one.source):
+    if emulated:
+        click.echo(f"prices: emulated, from the table of {prices.table().date}")
+    for source in dict.fromkeys(one.source for one in found.offers if one.source and not emulated):
         click.echo(f"prices: {source}; before taxes and discounts")
     if any(one.spot is not None for one in found.offers):
         click.echo("spot: $/hour now, in the cheapest zone; EC2 may stop such a machine at two minutes' notice")

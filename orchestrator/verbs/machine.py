@@ -177,8 +177,11 @@ def show_plan(desk: Desk, plan: Plan) -> None:
 
 def describe_price(price: Price, *, free: bool) -> str:
     """«$0.90 an hour running, $13.89 a month stopped»; in the sandbox it says that nothing is paid."""
-    text = f"${price.per_hour:.4g} an hour running, ${price.per_month_stopped:.2f} a month stopped ({price.source})"
-    return f"nothing, this is the sandbox; on AWS it would be {text}" if free else text
+    text = f"${price.per_hour:.4g} an hour running, ${price.per_month_stopped:.2f} a month stopped"
+    if free:
+        # What the emulated region tells comes from the package's own table, whatever day it is asked on.
+        return f"nothing, this is the sandbox; on AWS it would be about {text} (prices of {prices.table().date})"
+    return f"{text} ({price.source})"
 
 
 def list_price(profile: Profile, kind: str | None) -> str:
