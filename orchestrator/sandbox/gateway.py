@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -55,11 +56,24 @@ class Gateway:
                     "IdempotentParameterMismatch",
                     "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
                 )
+            self._refuse_dead(reply)
             return reply
         reply = self._act(environ, call)
         if reply.good:
             self._tokens[key] = digest, reply
         return reply
+
+    def _refuse_dead(self, reply: Reply) -> None:
+        """A token is of no more use when its machine is gone: github.com/boto/boto3/issues/4406."""
+        made = [
+            self.instances.get(name.decode()) for name in re.findall(rb"<instanceId>([^<]+)</instanceId>", reply.body)
+        ]
+        if any(one is not None and one._state.name == "terminated" for one in made):
+            raise Refusal(
+                "IdempotentInstanceTerminated",
+                "The client token you have provided is associated with a terminated instance. Please use a different "
+                "client token.",
+            )
 
     def _act(self, environ: Environ, call: Call) -> Reply:
         def forward() -> Reply:
@@ -68,11 +82,10 @@ class Gateway:
             except _BREAKS as error:
                 raise _not_known(call) from error
 
-        handler = self.handlers.get(call.action)
-        reply = handler(call, forward) if handler else forward()
-        if reply.good and call.action.startswith(("Delete", "Release", "Deregister")):
+        if call.action == "DescribeTags":
             _forget_tags()
-        return reply
+        handler = self.handlers.get(call.action)
+        return handler(call, forward) if handler else forward()
 
 
 def _not_known(call: Call) -> Refusal:
@@ -93,7 +106,11 @@ def _forget_tags() -> None:
         _keep_tags(backend.tags, "igw-", set(backend.internet_gateways))
         _keep_tags(backend.tags, "key-", {pair.id for pair in backend.key_pairs.values()})
         _keep_tags(backend.tags, "eipalloc-", {str(one.allocation_id) for one in backend.addresses})
-        _keep_tags(backend.tags, "sg-", {one for groups in backend.groups.values() for one in groups})
+        groups = {one: group for here in backend.groups.values() for one, group in here.items()}
+        rules = [rule for group in groups.values() for rule in (*group.ingress_rules, *group.egress_rules)]
+        _keep_tags(backend.tags, "sg-", set(groups))
+        _keep_tags(backend.tags, "sgr-", {rule.id for rule in rules})
+        _keep_tags(backend.tags, "eni-", set(backend.enis))
         _keep_tags(backend.tags, "subnet-", {one for zone in backend.subnets.values() for one in zone})
 
 

@@ -254,6 +254,28 @@ def test_nothing_goes_before_what_depends_on_it(shared: Cloud) -> None:
     ec2.delete_vpc(VpcId=vpc)
 
 
+def test_what_went_with_another_thing_has_no_tags(shared: Cloud) -> None:
+    tags = [{"Key": "gone", "Value": "yes"}]
+    kinds = [{"ResourceType": kind, "Tags": tags} for kind in ("network-interface", "volume")]
+    machine = running(shared, TagSpecifications=kinds)
+    group = shared.ec2.create_security_group(GroupName="ruled", Description="d")["GroupId"]
+    ssh = [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "192.0.2.1/32"}]}]
+    rule = [{"ResourceType": "security-group-rule", "Tags": tags}]
+    made = shared.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=ssh, TagSpecifications=rule)
+    ours = [{"Name": "key", "Values": ["gone"]}]
+
+    def tagged() -> set[str]:
+        return {one["ResourceId"].partition("-")[0] for one in shared.ec2.describe_tags(Filters=ours)["Tags"]}
+
+    assert {"sgr", "vol"} <= tagged()
+    rule_ids = [one["SecurityGroupRuleId"] for one in made["SecurityGroupRules"]]
+    shared.ec2.revoke_security_group_ingress(GroupId=group, SecurityGroupRuleIds=rule_ids)
+    assert "sgr" not in tagged()
+    shared.ec2.terminate_instances(InstanceIds=[machine.id])
+    machine.reach("terminated")
+    assert tagged() == set()
+
+
 def test_every_region_can_be_looked_at(shared: Cloud) -> None:
     began = time.monotonic()
     regions = [one["RegionName"] for one in shared.ec2.describe_regions()["Regions"]]
