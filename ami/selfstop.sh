@@ -31,6 +31,7 @@ root=${GPU_ROOT-}
 here=${BASH_SOURCE[0]}
 program=$root/usr/local/bin/gpu-selfstop
 settings=$root/etc/gpu/selfstop.conf
+units=$root/etc/systemd/system
 notes=$root/run/gpu-selfstop
 
 fail() {
@@ -557,8 +558,9 @@ list() {
 epoch() { if [[ -n $1 ]]; then printf '%d' $((wall + ($1 - now) / 100)); else printf null; fi; }
 
 report() {
-  printf '{"version": %d, "now": %d, "up": %d, "looked": %s,\n' "$VERSION" "$wall" $((now / 100)) \
-    "$([[ -n $looked ]] && printf '%d' $((looked / 100)) || printf null)"
+  printf '{"version": %d, "armed": %s, "now": %d, "up": %d, "looked": %s,\n' "$VERSION" \
+    "$([[ -L $units/timers.target.wants/gpu-selfstop.timer ]] && printf true || printf false)" \
+    "$wall" $((now / 100)) "$([[ -n $looked ]] && printf '%d' $((looked / 100)) || printf null)"
   printf ' "reasons": %s,\n "troubles": %s,\n' "$(list "${reasons[@]}")" "$(list "${troubles[@]}")"
   printf ' "idle": %d, "autostop": %d, "max": %d,\n' $((idle / 100)) "$autostop" "$longest"
   printf ' "stop_at": %s, "why": "%s", "kept_until": %s,\n' "$(epoch "$due")" "$(plain "$why")" "$(epoch "$kept")"
@@ -636,7 +638,6 @@ leave() {
 # ---- Installation --------------------------------------------------------------------------------------------------
 
 install_selfstop() {
-  local units=$root/etc/systemd/system
   read_settings
   while (($#)); do
     case $1 in

@@ -56,7 +56,7 @@ class Wakefulness:
     troubles: tuple[str, ...] = ()
     """What could not be looked at: with any, idleness has to last twice as long."""
     watching: bool = True
-    """False where the timer itself is silent."""
+    """False where the timer itself is not enabled, or silent."""
     version: int = 0
 
 
@@ -140,9 +140,9 @@ def _understand(text: bytes, here: datetime) -> Wakefulness:
 
 
 def _watches(facts: Mapping[str, Any]) -> bool:
-    """A machine that has only just booted has not looked yet."""
+    """A machine that has only just booted has not looked yet, but its timer is enabled."""
     looked = facts["looked"]
-    return int(facts["up"]) - (0 if looked is None else int(looked)) < _SILENT_SECONDS
+    return bool(facts["armed"]) and int(facts["up"]) - (0 if looked is None else int(looked)) < _SILENT_SECONDS
 
 
 def _plain(words: Any) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def sentences(found: Wakefulness | None, now: datetime | None = None) -> Iterato
     for trouble in found.troubles:
         yield f"not seen, so idleness has to last twice as long: {trouble}"
     if not found.watching:
-        yield "its self-stop timer has not run for minutes; `gpu start` installs it again"
+        yield "its self-stop timer does not run; `gpu start` installs it again"
 
 
 def shown(moment: datetime, now: datetime | None = None) -> str:

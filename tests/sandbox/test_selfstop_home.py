@@ -57,6 +57,17 @@ def test_a_machine_without_one_is_told_so_and_armed(connection: Connection) -> N
     assert connection.run("systemctl is-active gpu-selfstop.timer").stdout == b"active\n"
 
 
+def test_one_whose_timer_is_not_enabled_is_armed(connection: Connection) -> None:
+    awake.arm(connection, 45, 12, None)
+    connection.check("systemctl disable --now gpu-selfstop.timer")
+    found = awake.look(connection)
+    assert found is not None and not found.watching
+    awake.arm(connection, 45, 12, None)
+    assert connection.run("systemctl is-active gpu-selfstop.timer").stdout == b"active\n"
+    found = awake.look(connection)
+    assert found is not None and found.watching
+
+
 def test_an_older_one_is_replaced_and_a_newer_one_left(connection: Connection) -> None:
     awake.arm(connection, 45, 12, None)
     for version in (0, awake.version() + 1):
@@ -88,13 +99,23 @@ def test_keep_and_deadline_come_back_as_they_were_told(connection: Connection) -
 
 def test_a_clock_that_is_wrong_there_moves_nothing() -> None:
     """The machine believes in 2001."""
-    answer = {"version": 1, "now": 10**9, "up": 500, "looked": 480, "reasons": [], "troubles": ["x\x1b[2J"], "idle": 60}
+    answer: dict[str, object] = {
+        "version": 1,
+        "armed": True,
+        "now": 10**9,
+        "up": 500,
+        "looked": 480,
+        "reasons": [],
+        "troubles": ["x\x1b[2J"],
+        "idle": 60,
+    }
     answer |= {"stop_at": 10**9 + 600, "why": "idle", "kept_until": None, "deadline": None, "why_deadline": ""}
     here = _now()
     found = awake._understand(json.dumps(answer).encode(), here)
     assert (found.stop_at, found.idle_since) == (here + timedelta(minutes=10), here - timedelta(minutes=1))
     assert (found.troubles, found.watching) == (("x[2J",), True)
-    assert not awake._understand(json.dumps({**answer, "up": 900}).encode(), here).watching
+    for silent in ({"up": 900}, {"looked": None, "up": 301}, {"armed": False}):
+        assert not awake._understand(json.dumps({**answer, **silent}).encode(), here).watching
 
 
 @pytest.mark.parametrize("answer", [b"", b"{}", b"[]", b"null", b'{"now": 1}', b"\xff", b'{"now": 1e999}'])
