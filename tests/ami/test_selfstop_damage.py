@@ -159,13 +159,13 @@ def test_names_from_outside_steer_no_terminal_and_break_no_json(box: Box) -> Non
 
 def test_a_user_s_program_that_outlives_the_look_does_not_hold_the_next_one_up(box: Box) -> None:
     """What a look starts inherits no lock and no pipe that somebody waits for."""
-    box.write("bin/nvidia-smi", "#!/bin/sh\nsetsid sleep 30 >/dev/null 2>&1 &\necho 0\n", mode=0o755)
+    box.write("bin/nvidia-smi", "#!/bin/sh\nsetsid sleep 31.417 >/dev/null 2>&1 &\necho 0\n", mode=0o755)
     box.tick()
     before = box.state.read_text()
     box.later(60)
     box.tick()
     assert box.state.read_text() != before
-    subprocess.run(["pkill", "-fx", "sleep 30"], check=False)
+    subprocess.run(["pkill", "-fx", "sleep 31.417"], check=False)
 
 
 @pytest.fixture
