@@ -16,8 +16,8 @@ from ..base import Step
 from . import steps
 from .changes import Birth, Changes
 from .inventory import Inventory
-from .session import Gone, NotYet
-from .waiting import Waiting, gone_is_well, patiently
+from .session import Denied, Gone, NotYet, Spent
+from .waiting import BUSY_SECONDS, Waiting, gone_is_well, patiently, terminated
 
 
 class Tokens(Protocol):
@@ -184,13 +184,34 @@ class Executor:
             spot=step.spot,
             replaces=step.replaces,
         )
-        request = self._changes.birth_request(birth)
-        token = self._local.tokens.of(f"machine {step.kind}", json.dumps(request, sort_keys=True))
-        self._made.machine = patiently(lambda: self._changes.run_instance(request, token), Gone)
+        self._made.machine = self._run(f"machine {step.kind}", self._changes.birth_request(birth))
+
+    def _run(self, purpose: str, request: dict[str, Any]) -> str:
+        content = json.dumps(request, sort_keys=True)
+
+        def run() -> str:
+            return self._changes.run_instance(request, self._local.tokens.of(purpose, content))
+
+        try:
+            return patiently(run, Gone)
+        except Spent:
+            # An interrupted start had made a machine, and somebody has terminated it since.
+            self._local.tokens.forget(purpose)
+            return patiently(run, Gone)
 
     @do.register
     def _(self, step: steps.StartInstance) -> None:
-        patiently(lambda: self._changes.start_instance(step.machine), NotYet)
+        try:
+            patiently(lambda: self._changes.start_instance(step.machine), NotYet, seconds=BUSY_SECONDS)
+        except NotYet as error:
+            if error.code != "IncorrectSpotRequestState":
+                raise
+            # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/interruption-behavior.html
+            raise NotYet(
+                f"EC2 has taken the spot machine {step.machine} back: it starts it again by itself when it can",
+                "Wait for that with `gpu start`, or take another type: gpu resize TYPE",
+                error.code,
+            ) from error
 
     @do.register
     def _(self, step: steps.StopInstance) -> None:
@@ -200,7 +221,7 @@ class Executor:
     def _(self, step: steps.AwaitStopped) -> None:
         machine = step.machine or self._made.machine
         if self._waiting.machine(machine, "stopped", unless=("terminated",)) != "stopped":
-            raise GpuError(f"{machine} was terminated by somebody else", "Run the same command again")
+            raise terminated(machine)
 
     @do.register
     def _(self, _: steps.AwaitRunning) -> None:
@@ -208,6 +229,8 @@ class Executor:
         machine = self._made.machine
         reached = self._waiting.machine(machine, "running", unless=("terminated", "shutting-down", "stopped"))
         self._local.tokens.forget(f"machine {self._made.kind}")
+        if reached in ("terminated", "shutting-down"):
+            raise terminated(machine)
         if reached != "running":
             raise GpuError(
                 f"the machine {machine} went to {reached} instead of running",
@@ -216,7 +239,8 @@ class Executor:
 
     @do.register
     def _(self, _: steps.AssociateAddress) -> None:
-        patiently(lambda: self._changes.associate_address(self._made.address, self._made.machine), Gone, NotYet)
+        associate = partial(self._changes.associate_address, self._made.address, self._made.machine)
+        patiently(associate, Gone, NotYet, seconds=BUSY_SECONDS)
 
     @do.register
     def _(self, step: steps.ChangeType) -> None:
@@ -245,7 +269,11 @@ class Executor:
 
     @do.register
     def _(self, step: steps.Unprotect) -> None:
-        gone_is_well(lambda: self._changes.unprotect(step.machine))
+        try:
+            gone_is_well(lambda: self._changes.unprotect(step.machine))
+        except (Denied, NotYet) as error:
+            # One that was made without protection can be terminated all the same; otherwise the next step says so.
+            self._local.say(error.what)
 
     @do.register
     def _(self, step: steps.Terminate) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
-from typing import TypeVar
 
 from ... import __version__
 from ...errors import GpuError, MachineAbsent, MachineStopped
@@ -23,16 +21,14 @@ from .changes import Changes
 from .ec2 import Ec2
 from .executor import Executor, KeptTokens, Local, NoTokens
 from .inventory import Inventory, Machine, Tags
+from .memory import Memory
 from .plans import AwsPlan, Plans
 from .scribe import Scribe, mention
-from .session import NoCapacity, NoQuota, Session, Throttled, Unanswered
+from .session import NoCapacity, NoQuota, Session
+from .shortage import Shortage
 from .steps import ChangeKind, RunInstance
 from .userdata import user_data
-from .waiting import Watch, Written
-
-T = TypeVar("T")
-PATIENCE = (1.0, 2.0, 4.0, 8.0)
-"""Seconds to wait before each further attempt at a call that AWS did not answer or asked to be made later."""
+from .waiting import Watch, Written, persistently, terminated
 
 
 class AwsProvider:
@@ -61,7 +57,9 @@ class AwsProvider:
     # --- the seam
 
     def plan(self, wish: Wish) -> AwsPlan:
-        return self._plans.start(wish, self._ec2.inventory())
+        have = self._ec2.inventory()
+        self._memory.check_finished(have)
+        return self._plans.start(wish, have)
 
     def start(self, plan: Plan) -> Address:
         wish = replace(plan.wish, rest=False) if isinstance(plan, AwsPlan) else Wish(self._kind)
@@ -69,18 +67,23 @@ class AwsProvider:
 
         def attempt() -> None:
             have = self._ec2.inventory()
+            self._memory.check_finished(have)
             fresh = self._plans.start(wish, have, tuple(full))
-            if fresh.spends and not plan.spends:
-                raise GpuError("the machine has changed since the plan was shown", "Run the same command again")
+            _check_as_shown(plan, fresh)
             try:
                 self._carry_out(fresh, wish.kind)
-            except (NoCapacity, NoQuota) as error:
-                full.append(self._zone_without(fresh, full, error))
+            except (NoCapacity, NoQuota) as refusal:
+                zone = self._shortage.full_zone(refusal, fresh, full)
+                if zone is None:
+                    raise self._shortage.in_words(refusal, fresh, have.machine(wish.kind)) from refusal
+                self._say(f"{zone} has no such machine free at the moment; trying the next zone")
+                full.append(zone)
                 attempt()
 
         with self._alone():
             self._state.belong(self._belonging)
-            self._persistently(attempt)
+            persistently(attempt, self._say)
+            self._memory.forget()
         return self._address_of(wish.kind)
 
     def stop(self) -> None:
@@ -89,12 +92,15 @@ class AwsProvider:
             if machine is None:
                 raise MachineAbsent(self._kind, self._profile.name)
             watch = Watch(self._ec2, self._say)
-            if machine.phase == "pending":
-                watch.machine(machine.id, "running", unless=("terminated", "stopped"))
-            if machine.phase in ("pending", "running"):
+            phase = machine.phase
+            if phase == "pending":
+                phase = watch.machine(machine.id, "running", unless=("shutting-down", "terminated", "stopped"))
+            if phase == "running":
                 self._say(f"stopping {machine.id}")
                 self._changes.stop_instance(machine.id)
-            watch.machine(machine.id, "stopped", unless=("terminated",))
+            if watch.machine(machine.id, "stopped", unless=("terminated",)) == "terminated":
+                raise terminated(machine.id)
+            self._memory.forget()
 
     def state(self) -> State:
         machine = self._machine()
@@ -128,26 +134,29 @@ class AwsProvider:
         return bool(plan.steps)
 
     def plan_resize(self, wish: Wish) -> AwsPlan:
-        return self._plans.resize(wish, self._kind, self._ec2.inventory(), ran=self._remembers_to_run())
+        return self._plans.resize(wish, self._kind, self._ec2.inventory(), ran=self._memory.ran)
 
     def resize(self, plan: Plan) -> str:
         assert isinstance(plan, AwsPlan)
 
         def attempt() -> str:
             have = self._ec2.inventory()
-            fresh = self._plans.resize(plan.wish, self._kind, have, ran=self._remembers_to_run())
+            fresh = self._plans.resize(plan.wish, self._kind, have, ran=self._memory.ran)
+            machine = next((m for m in have.machines if m.id == fresh.made.machine), None)
+            if machine and fresh.steps:
+                self._memory.keep(machine)
             if any(isinstance(step, ChangeKind) and fresh.made.machine in step.resources for step in fresh.steps):
                 keys.hand_on(self._home, self._profile.name, self._kind, fresh.wish.kind)
             try:
                 self._carry_out(fresh, fresh.wish.kind)
-            except NoCapacity as error:
-                raise self._elsewhere(error, fresh.wish.kind) from error
+            except (NoCapacity, NoQuota) as refusal:
+                now = self._ec2_machine(fresh.wish.kind) or machine
+                raise self._shortage.in_words(refusal, fresh, now) from refusal
             return fresh.wish.kind
 
         with self._alone():
-            self._remember_to_run()
-            kind = self._persistently(attempt)
-            self._state.forget_token(self._resizing)
+            kind = persistently(attempt, self._say)
+            self._memory.forget()
             if kind != self._kind:
                 keys.forget_host_key(self._home, self._profile.name, self._kind)
         return kind
@@ -164,7 +173,7 @@ class AwsProvider:
                 self._carry_out(AwsPlan(removal.plan_removal(have)), self._kind)
                 return have
 
-            self._forget(self._persistently(attempt))
+            self._forget(persistently(attempt, self._say))
 
     def script(self, plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
         assert isinstance(plan, AwsPlan)
@@ -223,21 +232,19 @@ class AwsProvider:
         return Plans(self._session, self._ec2, self._profile, self._home, self._endpoint)
 
     @cached_property
+    def _shortage(self) -> Shortage:
+        return Shortage(self._ec2, self._plans)
+
+    @cached_property
+    def _memory(self) -> Memory:
+        return Memory(self._state, self._kind)
+
+    @cached_property
     def _state(self) -> StateFile:
         return StateFile(self._home, self._profile.name, self._say)
 
     def _alone(self) -> AbstractContextManager[None]:
         return lock(self._home, self._profile.name, self._say)
-
-    def _persistently(self, attempt: Callable[[], T]) -> T:
-        """`attempt`, again when AWS did not answer or was too busy: each looks anew at what is there by then."""
-        for seconds in PATIENCE:
-            try:
-                return attempt()
-            except (Unanswered, Throttled) as error:
-                self._say(f"{error.what}; looking again in {seconds:.0f} s at what is there")
-                time.sleep(seconds)
-        return attempt()
 
     def _carry_out(self, plan: AwsPlan, kind: str) -> None:
         profile = self._profile
@@ -267,54 +274,6 @@ class AwsProvider:
     def _public_key(self) -> str:
         return keys.public(keys.client_key(self._home, self._profile.name))
 
-    def _zone_without(self, plan: AwsPlan, full: list[str], error: NoCapacity | NoQuota) -> str:
-        """The zone to leave out of the next plan; raises `error` when no other zone can help."""
-        step = next((s for s in plan.steps if isinstance(s, RunInstance)), None)
-        if step is None:
-            raise self._elsewhere(error, plan.wish.kind) from error
-        if isinstance(error, NoCapacity) and not set(self._ec2.zones(step.type)) <= {*full, step.zone}:
-            self._say(f"{step.zone} has no {step.type} free at the moment; trying the next zone")
-            return step.zone
-        if step.spot and (price := self._plans.price(step.type, spot=False)):
-            raise type(error)(
-                f"{error.what} (asked for at the spot price)",
-                f"Take it on demand, at ${price.per_hour:.4g} an hour, with `gpu start --no-spot`; "
-                f"or another type: gpu start --spot --type TYPE",
-                error.code,
-            ) from error
-        raise error
-
-    def _elsewhere(self, error: NoCapacity | NoQuota, kind: str) -> GpuError:
-        """What can be had instead, for a machine that is there and cannot be started."""
-        machine = self._ec2_machine(kind)
-        if machine is None or isinstance(error, NoQuota):
-            return error
-        others = self._plans.alternatives(machine.type, kind, machine.zone)
-        zones = [zone for zone in self._ec2.zones(machine.type) if zone != machine.zone]
-        here = f"{machine.zone} also offers {', '.join(others)}: `gpu resize {others[0]}`" if others else ""
-        there = f"{', '.join(zones)} offer it too, but the disk is in {machine.zone}" if zones else ""
-        return NoCapacity(
-            f"{machine.zone} has no {machine.type} free at the moment",
-            ". ".join(["Try again later", *filter(None, (here, there))]),
-            error.code,
-        )
-
-    # What a resize remembers, should it be interrupted: whether the machine ran before it.
-
-    @property
-    def _resizing(self) -> str:
-        return f"resize {self._kind}"
-
-    def _remember_to_run(self) -> None:
-        machine = self._machine()
-        if machine and self._remembers_to_run() is None:
-            runs = machine.phase in ("pending", "running")
-            self._state.token(self._resizing, digest=machine.id, new=lambda: "running" if runs else "stopped")
-
-    def _remembers_to_run(self) -> bool | None:
-        kept = self._state.kept_token(self._resizing)
-        return None if kept is None else kept == "running"
-
     def _machine(self) -> Machine | None:
         return self._ec2_machine(self._kind)
 
@@ -337,5 +296,15 @@ class AwsProvider:
         for kind in {m.kind for m in have.machines} | {a.kind for a in have.addresses} | {self._kind}:
             keys.forget_host_key(self._home, self._profile.name, kind)
             self._state.forget_token(f"machine {kind}")
-            self._state.forget_token(f"resize {kind}")
+            Memory(self._state, kind).forget()
         self._state.belong(None)
+
+
+def _check_as_shown(shown: Plan, fresh: AwsPlan) -> None:
+    """What was not agreed to is not begun: a start that costs, or a new machine instead of the one that was there."""
+    if any(isinstance(step, RunInstance) for step in fresh.steps) and shown.steps:
+        same = any(isinstance(step, RunInstance) for step in shown.steps)
+    else:
+        same = shown.spends or not fresh.spends
+    if not same:
+        raise GpuError("the machine has changed since the plan was shown", "Run the same command again")

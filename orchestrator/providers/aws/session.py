@@ -67,6 +67,14 @@ class Throttled(AwsError):
     """AWS asked to be asked later; nothing was done."""
 
 
+class Denied(AwsError):
+    """The credentials may not do it."""
+
+
+class Spent(AwsError):
+    """The client token is that of a machine which has been terminated since."""
+
+
 class Session:
     """One profile's clients. In the sandbox the credentials are fixed: the developer's own are never looked at."""
 
@@ -108,7 +116,9 @@ class Session:
     @functools.cached_property
     def pricing(self) -> PricingClient:
         """The price list has endpoints in few regions; this one has the prices of all."""
-        return cast("PricingClient", self._client("pricing", region_name="us-east-1"))
+        # A start waits for it, and there are other figures where it does not answer.
+        twice = self._options["config"].merge(Config(retries={"mode": "standard", "total_max_attempts": 2}))
+        return cast("PricingClient", self._client("pricing", region_name="us-east-1", config=twice))
 
     @functools.cached_property
     def quotas(self) -> ServiceQuotasClient:
@@ -134,9 +144,10 @@ def _config(endpoint_url: str | None) -> Config:
     # A proxy of the environment must not stand between this computer and its own sandbox.
     proxies: dict[str, str] | None = {} if endpoint_url else None
     return Config(
-        retries={"mode": "standard", "total_max_attempts": 6},
+        # A quarter of a minute at most between the first and the last attempt.
+        retries={"mode": "standard", "total_max_attempts": 5},
         connect_timeout=10,
-        read_timeout=60,
+        read_timeout=30,
         proxies=proxies,
     )
 
@@ -171,6 +182,7 @@ _REMEDIES = {
     "AddressLimitExceeded": "Release an elastic IP that is not used, or ask for a higher quota",
     "InvalidAMIID.NotFound": "Check `image` in the profile, and that it is of the profile's region",
     "InvalidAMIID.Malformed": "Check `image` in the profile: it is the name of an AMI, ami-...",
+    "OperationNotPermitted": "Lift its protection (permission ec2:ModifyInstanceAttribute), and run it again",
     "IdempotentParameterMismatch": "Run `gpu destroy` and begin anew, if it goes on saying so",
 }
 _DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
@@ -178,6 +190,7 @@ _FULL = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity", "
 _NO_QUOTA = frozenset({"VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"})
 _ALREADY = frozenset(
     {"InvalidPermission.Duplicate", "Resource.AlreadyAssociated", "RouteAlreadyExists", "InvalidKeyPair.Duplicate"}
+    | {"InvalidGroup.Duplicate", "InvalidSubnet.Conflict"}
 )
 _THROTTLED = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException"})
 _NOT_YET = frozenset({"IncorrectSpotRequestState", "IncorrectInstanceState", "InvalidInstanceID"})
@@ -192,14 +205,20 @@ def _refused(error: boto.ClientError) -> AwsError:
     )
     what = f"AWS refused {action}: {code}: {said[:300]}"
     if code in _DENIED:
-        remedy = f"Ask the account's administrator for the permission ec2:{action}"
-        return AwsError(f"these credentials may not {action}", remedy, code)
+        permission = re.search(r"perform: ([\w-]+:\w+)", said)
+        remedy = (
+            f"Ask the account's administrator for the permission {permission[1] if permission else f'ec2:{action}'}"
+        )
+        return Denied(f"these credentials may not {action}", remedy, code)
     if code in _FULL:
         remedy = "Try again later, or name another type with: gpu start --type TYPE"
         return NoCapacity(f"AWS has no such machine free in any zone that was tried: {said[:300]}", remedy, code)
     if code in _NO_QUOTA:
         remedy = "See it with `gpu quota`, and ask for more with: gpu quota --request"
         return NoQuota(f"this account may not have such a machine now: {said[:300]}", remedy, code)
+    if code == "IdempotentInstanceTerminated":
+        # Since 2025; before, the dead machine was answered. https://github.com/boto/boto3/issues/4406
+        return Spent(what, "Run the same command again", code)
     if code in _ALREADY:
         return Already(what, "Run the same command again", code)
     if code in _NOT_YET:

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
-from ...errors import GpuError
+from ...errors import GpuError, UsageError
 from .ec2 import Ec2
 from .scribe import Scribe
-from .session import Gone, InUse
+from .session import Already, Gone, InUse, NotYet, Throttled, Unanswered
 
 R = TypeVar("R")
 SETTLE_SECONDS = 60.0
 """How long EC2 may not have heard yet of what it has just made, or still count what it has just deleted."""
 MACHINE_SECONDS = 600.0
-"""How long a machine may take to start, stop or go."""
+"""How long a machine may take to start, stop or go, unless the environment has `GPU_MACHINE_SECONDS`."""
+BUSY_SECONDS = 15.0
+"""How long a call that EC2 is not ready for is made again before one looks anew at what is there."""
+PATIENCE = (1.0, 2.0, 4.0, 8.0)
+"""Seconds to wait before each further attempt at what AWS did not answer, or asked to be done later."""
+ATTEMPT_SECONDS = 120.0
+"""After so long no further attempt is begun."""
 IMAGE_SECONDS = 3600.0
 """How long a snapshot of a disk may take."""
+
+
+def machine_seconds(environ: Mapping[str, str]) -> float:
+    text = environ.get("GPU_MACHINE_SECONDS", "")
+    try:
+        seconds = float(text or MACHINE_SECONDS)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UsageError(f"GPU_MACHINE_SECONDS is {text!r} in the environment", "It takes a number of seconds")
+    return seconds
 
 
 class Waiting(Protocol):
@@ -31,10 +50,10 @@ class Waiting(Protocol):
 class Watch:
     """Asks EC2 again and again, says what it waits for, and gives up with a GpuError."""
 
-    def __init__(self, ec2: Ec2, say: Callable[[str], None], *, seconds: float = MACHINE_SECONDS) -> None:
+    def __init__(self, ec2: Ec2, say: Callable[[str], None], *, seconds: float | None = None) -> None:
         self._ec2 = ec2
         self._say = say
-        self._seconds = seconds
+        self._seconds = machine_seconds(os.environ) if seconds is None else seconds
 
     def machine(self, machine: str, wanted: str, *, unless: tuple[str, ...] = ()) -> str:
         began, said, pause = time.monotonic(), "", 0.2
@@ -105,6 +124,26 @@ def patiently(verb: Callable[[], R], *what: type[GpuError], seconds: float = SET
                 raise
             time.sleep(pause)
             pause *= 1.5
+
+
+def persistently(attempt: Callable[[], R], say: Callable[[str], None]) -> R:
+    """`attempt`, again when AWS did not answer or was too busy: each looks anew at what is there by then."""
+    deadline = time.monotonic() + ATTEMPT_SECONDS
+    for seconds in PATIENCE:
+        try:
+            return attempt()
+        except (Unanswered, Throttled, NotYet, Already) as error:
+            if time.monotonic() + seconds > deadline:
+                raise
+            say(f"{error.what}; looking again in {seconds:.0f} s at what is there")
+            time.sleep(seconds)
+    return attempt()
+
+
+def terminated(machine: str) -> GpuError:
+    return GpuError(
+        f"{machine} was terminated by somebody else, and its disk with it", "Make a new machine with: gpu start"
+    )
 
 
 def gone_is_well(delete: Callable[[], None]) -> None:
