@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,11 @@ from orchestrator.errors import GpuError, UsageError
 from orchestrator.providers.base import Address
 from orchestrator.remote import awake
 from orchestrator.remote.ssh import Connection, connect
+from orchestrator.reporter import Silent
 from orchestrator.sandbox import sshd
+from orchestrator.settings import Home, Profile
 from orchestrator.verbs import awake as verbs
+from orchestrator.verbs.desk import Desk
 
 from .conftest import Cloud, Instance, wait_until
 
@@ -124,15 +128,46 @@ def test_an_answer_that_is_garbage_is_one_sentence(answer: bytes) -> None:
         awake._understand(answer, _now())
 
 
-def test_no_sudo_no_silence(connection: Connection, bare: Instance) -> None:
-    sudo = bare.cloud.box / "instances" / bare.id / "bin/systemctl"
-    text = sudo.read_text()
-    sudo.write_text("#!/bin/sh\necho 'Failed to connect to bus' >&2; exit 1\n")
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.said.append(text)
+
+
+def _desk(folder: Path) -> tuple[Desk, Listener]:
+    listener = Listener()
+    home = Home.from_environment({"GPU_HOME": str(folder)})
+    return Desk(home, Profile("mine", autostop=20, max_hours=8), "p2", listener, folder), listener
+
+
+def test_the_profile_s_times_arrive(connection: Connection, tmp_path: Path) -> None:
+    desk, listener = _desk(tmp_path)
+    verbs.arm(desk, connection, None)
+    assert listener.said == []
+    assert connection.check("cat gpu/selfstop/settings").stdout == b"autostop=1200\nmax=28800\n"
+
+
+def test_that_it_cannot_be_armed_is_said_and_no_reason_not_to_start(
+    connection: Connection, bare: Instance, tmp_path: Path
+) -> None:
+    systemctl = bare.cloud.box / "instances" / bare.id / "bin/systemctl"
+    text = systemctl.read_text()
+    systemctl.write_text("#!/bin/sh\necho 'Failed to connect to bus' >&2; exit 1\n")
+    desk, listener = _desk(tmp_path)
     try:
-        with pytest.raises(GpuError, match=r"systemd does not take its timer.*may not stop by itself"):
-            awake.arm(connection, 30, 24, None)
+        verbs.arm(desk, connection, None)
     finally:
-        sudo.write_text(text)
+        systemctl.write_text(text)
+    [said] = listener.said
+    assert said.startswith("the machine may not stop by itself: gpu-selfstop on")
+    assert "systemd does not take its timer" in said
+
+
+def test_a_month_is_the_longest_keep(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at most 31 days"):
+        verbs.keep(_desk(tmp_path)[0], 32 * 86400)
 
 
 def test_how_long() -> None:
