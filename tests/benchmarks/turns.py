@@ -21,12 +21,15 @@ class Home:
     """A sandbox of its own with a running t2 machine."""
 
     folder: Path
+    delay: float = 0.4
+    """Seconds for which the sandbox's machines are pending, and as long stopping."""
 
     @property
     def environment(self) -> Mapping[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GPU_"))}
         credentials = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "thing", "AWS_DEFAULT_REGION": "us-west-2"}
-        return {**kept, **credentials, "GPU_HOME": str(self.folder), "HOME": str(self.folder)}
+        own = {"GPU_HOME": str(self.folder), "HOME": str(self.folder), "GPU_SANDBOX_DELAY": str(self.delay)}
+        return {**kept, **credentials, **own}
 
     def run(self, *argv: str) -> str:
         """To its end; what it printed. Raises when it fails."""
@@ -56,9 +59,9 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def home() -> Iterator[Home]:
+def home(delay: float = 0.4) -> Iterator[Home]:
     with tempfile.TemporaryDirectory(prefix="gpu-benchmark-") as folder:
-        made = Home(Path(folder))
+        made = Home(Path(folder), delay)
         try:
             made.gpu("start")
             yield made
