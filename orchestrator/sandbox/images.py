@@ -12,7 +12,6 @@ from moto.ec2.models import ec2_backends
 
 from . import wsgi
 from .catalog import ACCOUNT
-from .copies import copy_disk
 from .instances import Instances
 from .wsgi import Call, Forward, Handler, Refusal, Reply
 
@@ -85,7 +84,7 @@ class Images:
     def _copy(self, instance: Any, snapshot: Any, image: Any | None) -> None:
         snapshot.status = "pending"
         source = self._instances.disk(instance.id).root
-        copy = self._copiers.submit(copy_disk, source, self._folder / snapshot.id)
+        copy = self._copiers.submit(self._instances.copier.copy, source, self._folder / snapshot.id)
         self._copying[snapshot.id] = snapshot, image, copy, time.monotonic() + self._instances.delay
 
     def _seed(self, instance: Any) -> Path | None:

@@ -14,7 +14,7 @@ from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
 
 from .catalog import ACCOUNT
-from .copies import plant
+from .copies import Copier
 from .disk import Disk
 from .machine import Machine
 
@@ -42,6 +42,7 @@ class Instances:
         """The copy of a disk that a new instance begins with."""
 
         self.endpoint_url = ""
+        self.copier = Copier()
 
     def all(self) -> Iterator[Any]:
         """moto's own instance objects, of every region that has been asked for."""
@@ -102,6 +103,7 @@ class Instances:
 
     def stop_all(self) -> None:
         """No process of any instance is left; the disks stay."""
+        self.copier.close()
         with self.lock:
             machines = list(self._machines.values())
         for machine in machines:
@@ -127,7 +129,7 @@ class Instances:
     def _plant(self, instance: Any) -> None:
         root = self.disk(instance.id).root
         if not root.exists() and (copy := self.seed(instance)):
-            self._busy[instance.id] = self._enders.submit(plant, copy, root)
+            self._busy[instance.id] = self._enders.submit(self.copier.plant, copy, root)
 
     def _begin_to_end(self, instance_id: str) -> None:
         machine = self._machines.get(instance_id)

@@ -17,6 +17,8 @@ from .wsgi import Call, Forward, Handler, Refusal, Reply
 
 Price = Callable[[str, str], float]
 """Dollars an hour for an instance type in a zone."""
+OTHER_WAYS = ("RequestSpotInstances", "RequestSpotFleet", "CreateFleet")
+"""The older ways to a spot instance; the region knows the one through RunInstances."""
 
 
 class SpotApi:
@@ -29,6 +31,7 @@ class SpotApi:
             "DescribeSpotInstanceRequests": self._describe,
             "CancelSpotInstanceRequests": self._cancel,
             "DescribeSpotPriceHistory": self._history,
+            **dict.fromkeys(OTHER_WAYS, _refuse_other_way),
         }
 
     def _describe(self, call: Call, forward: Forward) -> Reply:
@@ -78,6 +81,13 @@ class SpotApi:
                 raise Refusal(
                     "InvalidSpotInstanceRequestID.NotFound", f"The spot instance request ID '{one}' does not exist"
                 )
+
+
+def _refuse_other_way(call: Call, forward: Forward) -> Reply:
+    del forward
+    raise Refusal(
+        "UnsupportedOperation", f"The sandbox has no {call.action}: use RunInstances with InstanceMarketOptions"
+    )
 
 
 def filters(call: Call) -> list[tuple[str, list[str]]]:

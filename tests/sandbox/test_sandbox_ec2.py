@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.exceptions
 import pytest
 
-from .conftest import Cloud, Instance, wait_until
+from orchestrator.sandbox import region
+
+from .conftest import Cloud, Instance, processes_of, wait_until
 from .test_sandbox_faults import refused, running
 from .test_sandbox_spot import described
 
@@ -171,6 +175,25 @@ def test_an_image_takes_the_disk_along(shared: Cloud) -> None:
     assert not (shared.box / "snapshots" / snapshot_id).exists()
 
 
+def test_a_copy_is_broken_off_when_the_region_goes_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = tmp_path / "bin/cp"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\nwhile :; do sleep 0.2; done\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}{os.pathsep}{os.environ['PATH']}")
+    cloud = Cloud(tmp_path)
+    try:
+        cloud.up()
+        machine = stopped(cloud)
+        cloud.ec2.create_image(InstanceId=machine.id, Name="large")
+        wait_until(lambda: any("--reflink" in command for command in processes_of(cloud.box).values()), "copying")
+        began = time.monotonic()
+    finally:
+        assert region.down(cloud.box)
+    assert time.monotonic() - began < 15
+    assert processes_of(cloud.box) == {}
+
+
 def test_a_snapshot_of_a_volume_is_tagged_and_takes_its_time(shared: Cloud) -> None:
     machine = running(shared)
     volume = described(machine)["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
@@ -283,8 +306,8 @@ def test_every_region_can_be_looked_at(shared: Cloud) -> None:
     enabled = [{"Name": "opt-in-status", "Values": ["opt-in-not-required", "opted-in"]}]
     assert shared.ec2.describe_regions(AllRegions=False, Filters=enabled)["Regions"]
     session = boto3.session.Session(aws_access_key_id="any", aws_secret_access_key="thing", region_name="us-west-2")
-    for region in regions:
-        ec2 = session.client("ec2", region_name=region, endpoint_url=shared.found.endpoint_url)
-        for kind in DESCRIBED if region in ("us-east-1", "eu-west-1") else ("instances", "spot_instance_requests"):
+    for name in regions:
+        ec2 = session.client("ec2", region_name=name, endpoint_url=shared.found.endpoint_url)
+        for kind in DESCRIBED if name in ("us-east-1", "eu-west-1") else ("instances", "spot_instance_requests"):
             getattr(ec2, f"describe_{kind}")(Filters=[{"Name": "tag-key", "Values": ["gpu:profile"]}])
     assert time.monotonic() - began < 30

@@ -125,6 +125,8 @@ def test_what_spot_cannot_be_is_refused(shared: Cloud) -> None:
     one_time = {"MarketType": "spot", "SpotOptions": {"InstanceInterruptionBehavior": "stop"}}
     wish = shared.wish(InstanceMarketOptions=one_time)
     assert refused(shared.ec2.run_instances, **wish) == ("InvalidParameterCombination", 400)
+    older = {"LaunchSpecification": {"ImageId": wish["ImageId"], "InstanceType": "t2.micro"}}
+    assert refused(shared.ec2.request_spot_instances, **older) == ("UnsupportedOperation", 400)
     missing = {"SpotInstanceRequestIds": ["sir-00000000"]}
     for call in (shared.ec2.describe_spot_instance_requests, shared.ec2.cancel_spot_instance_requests):
         assert refused(call, **missing) == ("InvalidSpotInstanceRequestID.NotFound", 400)
