@@ -21,7 +21,11 @@ from orchestrator.sandbox.control import Control
 from ..end_to_end.conftest import Evening, processes_of
 from .census import Census, take
 
-CREDENTIALS = {"aws_access_key_id": "somebody", "aws_secret_access_key": "else", "region_name": "us-west-2"}
+CREDENTIALS: dict[str, Any] = {
+    "aws_access_key_id": "somebody",
+    "aws_secret_access_key": "else",
+    "region_name": "us-west-2",
+}
 DELAY = "0.1"
 """Seconds that a machine of the region takes to start or stop."""
 MACHINE_SECONDS = "8"
@@ -64,11 +68,16 @@ class Person(Evening):
     def census(self) -> Census:
         return take(self.ec2)
 
-    def record(self, *words: str, changes: bool = True) -> list[Blow]:
-        """Run the command undisturbed, and return its API calls: those that change something, or all."""
+    def record(self, *words: str) -> list[Blow]:
+        """Run the command undisturbed, and return those of its API calls that change something."""
+        return self.log(*words)[1]
+
+    def log(self, *words: str) -> tuple[list[Blow], list[Blow]]:
+        """Run the command undisturbed, and return all of its API calls, and those of them that change something."""
         begun = len(self.control.calls())
         self.gpu(*words)
-        return blows(self.control.calls(after=begun), changes=changes)
+        calls = self.control.calls(after=begun)
+        return blows(calls), blows([call for call in calls if call["changes"]])
 
     def strike(
         self, words: tuple[str, ...], blow: Blow, number: signal.Signals, *, when: str = "after"
@@ -109,12 +118,10 @@ class Person(Evening):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def blows(calls: list[dict[str, Any]], *, changes: bool = True) -> list[Blow]:
+def blows(calls: list[dict[str, Any]]) -> list[Blow]:
     seen: dict[str, int] = {}
     found = []
     for call in calls:
-        if changes and not call["changes"]:
-            continue
         found.append(Blow(call["action"], seen.get(call["action"], 0)))
         seen[call["action"]] = found[-1].earlier + 1
     return found
@@ -149,6 +156,7 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     home = folder / "gpu"
     made = region.up(home / "state" / "sandbox", lambda _: None)
     person = Person(folder, home=home, endpoint=made.endpoint_url)
+    allow_spot(made.endpoint_url)
     bystander(person.ec2)
     person.others = person.census().others
     yield person
@@ -170,6 +178,12 @@ def person(theatre: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         one.suffer("destroy", "--abandon")
     one.forget()
     (one.home / "config.yaml").unlink(missing_ok=True)
+
+
+def allow_spot(endpoint: str) -> None:
+    """The sandbox's account may have no P machine at the spot price until it has asked for that."""
+    quotas = boto3.client("service-quotas", endpoint_url=endpoint, **CREDENTIALS)
+    quotas.request_service_quota_increase(ServiceCode="ec2", QuotaCode="L-7212CCBC", DesiredValue=8)
 
 
 def bystander(ec2: Any) -> None:

@@ -33,7 +33,8 @@ class Scene:
         assert census.others == person.others
         if self.phase:
             status = person.json("status", "-k", self.kind)
-            assert (status["phase"], status["kind"], status["trouble"]) == (self.phase, self.kind, None)
+            found = (status["phase"], status["kind"], status["trouble"])
+            assert found == (self.phase, self.kind, None), status
 
 
 INIT = Scene("init", (), ("init", "-k", "t2"), MACHINE, "stopped")
@@ -42,11 +43,13 @@ START_STOPPED = Scene("start of a stopped one", (INIT.command,), START.command, 
 START_SPOT = Scene("start at the spot price", (), (*START.command, "--spot"), SPOT, "running")
 RESIZE = Scene("resize", (START.command,), ("resize", "p2", "-k", "t2"), MACHINE, "running", "p2")
 RESIZE_STOPPED = Scene("resize of a stopped one", (INIT.command,), RESIZE.command, MACHINE, "stopped", "p2")
-# The sandbox's account has no quota for P machines at the spot price; a g4dn.xlarge is a p2 too.
-TO_SPOT = ("resize", "g4dn.xlarge", "-k", "t2")
-RESIZE_SPOT = Scene("resize of a spot machine", (START_SPOT.command,), TO_SPOT, SPOT, "running", "p2")
+RESIZE_SPOT = Scene("resize of a spot machine", (START_SPOT.command,), RESIZE.command, SPOT, "running", "p2")
 RESIZE_STOPPED_SPOT = Scene(
-    "resize of a stopped spot machine", ((*INIT.command, "--spot"),), TO_SPOT, SPOT, "stopped", "p2"
+    "resize of a stopped spot machine",
+    ((*INIT.command, "--spot"),),
+    ("resize", "g4dn.xlarge", "-k", "t2"),
+    SPOT,
+    "stopped",
 )
 DESTROY = Scene("destroy", (START.command,), ("destroy",), {})
 DESTROY_SPOT = Scene("destroy of a spot machine", (START_SPOT.command,), ("destroy",), {})

@@ -21,22 +21,25 @@ def host_key(home: Home, profile: str, kind: str) -> Path:
     return Trust(home, profile, kind).first
 
 
-def fresh_host_key(home: Home, profile: str, kind: str) -> str:
+def fresh_host_key(home: Home, profile: str, kind: str, *, beside: bool = False) -> str:
     """The public half of the host key for a machine that is about to be created.
 
     The key of a creation that was interrupted is used again, since its request must be the same to the byte; what is
-    left of an earlier machine, which had made a key of its own, is removed first.
+    left of an earlier machine, which had made a key of its own, is removed first, unless that is still there `beside`
+    the new one.
     """
     trust = Trust(home, profile, kind)
-    if trust.public.exists():
+    if trust.public.exists() and not beside:
         trust.forget()
     return ensure(trust.first)
 
 
 def public_host_keys(home: Home, profile: str, kind: str) -> list[str]:
-    """Every key that the machine may show: its own, or the one that was made here; GpuError where there is none."""
+    """Every key that the machine may show: its own, and the one that was made here; GpuError where there is none."""
     trust = Trust(home, profile, kind)
-    return trust.keys() or [public(trust.first)]
+    own = trust.keys()
+    made = [public(trust.first)] if trust.first.exists() or not own else []
+    return list(dict.fromkeys([*own, *made]))
 
 
 def hand_on(home: Home, profile: str, kind: str, becomes: str) -> None:

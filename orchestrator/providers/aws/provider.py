@@ -249,8 +249,9 @@ class AwsProvider:
     def _carry_out(self, plan: AwsPlan, kind: str) -> None:
         profile = self._profile
         host_key = keys.host_key(self._home, profile.name, kind)
-        if any(isinstance(step, RunInstance) for step in plan.steps):
-            keys.fresh_host_key(self._home, self._profile.name, kind)
+        birth = next((step for step in plan.steps if isinstance(step, RunInstance)), None)
+        if birth:
+            keys.fresh_host_key(self._home, profile.name, kind, beside=birth.replaces is not None)
         local = Local(
             KeptTokens(self._state),
             self._public_key,
