@@ -77,7 +77,7 @@ def audit_document(report: audits.Report) -> dict[str, Any]:
                 "profile": item.profile,
                 "about": item.about,
                 "per_month": None if item.per_month is None else round(item.per_month, 2),
-                "orphaned": audits.orphaned(item),
+                "orphaned": item.orphaned,
                 "removal": item.removal or None,
             }
             for item in report.items
@@ -108,7 +108,7 @@ def audit_lines(report: audits.Report, *, free: bool) -> Iterator[str]:
 
 def _item_line(item: Item) -> str:
     price = "price unknown" if item.per_month is None else f"${item.per_month:.2f}" if item.per_month else "free"
-    left = "; left behind" if audits.orphaned(item) else ""
+    left = "; left behind" if item.orphaned else ""
     return f"  {item.resource:17} {item.id:26} {price:>13}  {item.profile or '-'}: {item.about}{left}"
 
 

@@ -248,6 +248,8 @@ class Item:
     """Dollars for 730 hours as it is now; 0 for what is free; None where the price is not known."""
     removal: str
     """The shell line that would remove it."""
+    orphaned: bool = False
+    """Nothing uses it: it was left behind."""
 
 
 @runtime_checkable

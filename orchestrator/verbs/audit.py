@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from ..errors import NotOffered
 from ..providers.base import Auditable, Item
 from .desk import Desk
-
-
-@runtime_checkable
-class Orphanable(Protocol):
-    orphaned: bool
 
 
 @dataclass(frozen=True)
@@ -45,9 +39,4 @@ def audit(desk: Desk) -> Report:
 def report(items: Iterable[Item]) -> Report:
     kept = tuple(items)
     prices = [item.per_month for item in kept if item.per_month is not None]
-    return Report(kept, sum(prices), len(kept) - len(prices), sum(orphaned(item) for item in kept))
-
-
-def orphaned(item: Item) -> bool:
-    """Nothing uses it any more."""
-    return isinstance(item, Orphanable) and item.orphaned
+    return Report(kept, sum(prices), len(kept) - len(prices), sum(item.orphaned for item in kept))

@@ -26,7 +26,7 @@ from orchestrator.providers.aws.session import Session
 from orchestrator.providers.aws.sights import LOOKS, Found
 from orchestrator.providers.base import Item
 from orchestrator.settings import Profile
-from orchestrator.verbs.audit import orphaned, report
+from orchestrator.verbs.audit import report
 
 from .conftest import CREDENTIALS
 
@@ -173,7 +173,7 @@ def test_every_sort_in_every_region_with_its_price(account: Account) -> None:
     assert found["elastic-ip"][0].per_month == pytest.approx(3.65)
     assert found["vpc"][0].per_month == 0
     assert {item.profile for items in found.values() for item in items} == {"pro"}
-    left = {item.id for items in found.values() for item in items if orphaned(item)}
+    left = {item.id for items in found.values() for item in items if item.orphaned}
     assert left == {volume, interface, found["snapshot"][0].id, found["elastic-ip"][0].id}
 
 
@@ -199,7 +199,7 @@ def test_a_network_without_a_machine_was_left_behind(account: Account) -> None:
     assert {item.resource for item in items} == {
         *("vpc", "subnet", "internet-gateway", "route-table", "security-group"),
     }
-    assert all(orphaned(item) for item in items)
+    assert all(item.orphaned for item in items)
 
 
 def test_a_type_without_a_price_is_said_to_be_unknown(account: Account) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,12 +20,6 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 """Regions that are asked at the same time."""
 GONE = ("terminated", "shutting-down", "cancelled", "closed", "failed", "deregistered")
-
-
-@dataclass(frozen=True)
-class OwnItem(Item):
-    orphaned: bool = False
-    """Nothing uses it: it was left behind."""
 
 
 def audit(session: Session, owner: str) -> Iterator[Item]:
@@ -45,12 +38,12 @@ def _regions(session: Session) -> list[str]:
     return sorted(region["RegionName"] for region in session.ec2.describe_regions()["Regions"])
 
 
-def _whole_region(client: EC2Client, region: str, owner: str) -> list[OwnItem]:
+def _whole_region(client: EC2Client, region: str, owner: str) -> list[Item]:
     try:
         return Region(client, region, owner).items()
     except GpuError as error:
         about = f"could not be looked at: {error}"
-        return [OwnItem(region, "region", region, profile="", about=about, per_month=None, removal="")]
+        return [Item(region, "region", region, profile="", about=about, per_month=None, removal="")]
 
 
 class Region:
@@ -62,7 +55,7 @@ class Region:
         self._owner = owner
 
     @in_words
-    def items(self) -> list[OwnItem]:
+    def items(self) -> list[Item]:
         # One question first: in most regions there is nothing.
         tags = self._pages("describe_tags", "Tags", {"key": "gpu:owner", "value": self._owner})
         prefixes = {str(pair["ResourceId"]).partition("-")[0] for pair in tags}
@@ -82,9 +75,9 @@ class Region:
             return list(getattr(client, method)(**wanted)[answer])
         return [thing for page in client.get_paginator(method).paginate(**wanted) for thing in page[answer]]
 
-    def _item(self, look: Look, thing: Mapping[str, Any], found: Found) -> OwnItem:
+    def _item(self, look: Look, thing: Mapping[str, Any], found: Found) -> Item:
         sight = look.see(found, thing)
-        return OwnItem(
+        return Item(
             self._name,
             look.resource,
             str(thing[look.id]),
