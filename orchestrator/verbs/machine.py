@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,6 +15,9 @@ from ..remote.awake import look
 from ..settings import Profile
 from . import awake, cost, entrance
 from .desk import BOOT_SECONDS, Desk
+
+LOOK_SECONDS = 15.0
+"""Between two looks at whether a machine that does not answer still runs."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,23 @@ def _begun(wish: Wish) -> str:
 def _enter(desk: Desk, address: Address, price: Price | None) -> None:
     """The first checked connection since it has been started."""
     desk.reporter.line(f"waiting until SSH answers at {address.host} port {address.port}")
-    with ssh.connect(address, wait=BOOT_SECONDS, say=desk.reporter.line) as connection:
+    with _first_connection(desk, address) as connection:
         awake.arm(desk, connection, cost.deadline(desk, price))
         entrance.settle_host_key(desk, connection)
     desk.remember(address)
+
+
+def _first_connection(desk: Desk, address: Address) -> ssh.Connection:
+    """As long as the machine runs: one that somebody has ended in the meantime is not waited for."""
+    deadline = time.monotonic() + BOOT_SECONDS
+    while True:
+        try:
+            return ssh.connect(address, wait=LOOK_SECONDS, say=desk.reporter.line)
+        except ssh.Unreachable:
+            if time.monotonic() > deadline:
+                raise
+            # Raises, with the remedy, when it does not run any more.
+            desk.provider().address()
 
 
 @dataclass(frozen=True)
