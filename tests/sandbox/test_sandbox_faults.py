@@ -148,6 +148,7 @@ def test_what_is_new_is_not_known_everywhere(shared: Cloud, control: Control) ->
     listed = [i["InstanceId"] for r in ec2.describe_instances()["Reservations"] for i in r["Instances"]]
     assert ids[0] not in listed
     assert vpc not in [one["VpcId"] for one in ec2.describe_vpcs()["Vpcs"]]
+    assert ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"] == []
     time.sleep(1)
     ec2.create_tags(Resources=[vpc], Tags=tag)
     assert vpc in [one["VpcId"] for one in ec2.describe_vpcs()["Vpcs"]]
