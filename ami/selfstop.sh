@@ -419,9 +419,11 @@ judge() {
   due='' why='' firm='' kept='' ends=''
   at=$(moment "$keep") && ((at > now && at - now <= LONGEST_KEEP * 100)) && kept=$at
   ends=$(moment "$deadline") || ends=''
-  if ((autostop > 0)) && [[ -z $kept ]] && ((${#reasons[@]} == 0)); then
+  if ((autostop > 0)) && ((${#reasons[@]} == 0)); then
     limit=$((autostop * 100 * (failed ? 2 : 1)))
-    sooner $((now + limit - idle)) "idle for $(spoken $((limit / 100)))"
+    # Idleness begins to count when the keep ends.
+    if [[ -n $kept ]]; then at=$((kept + limit)); else at=$((now + limit - idle)); fi
+    sooner "$at" "idle for $(spoken $((limit / 100)))"
   fi
   if ((longest > 0)); then
     at=$((longest * 100))

@@ -39,8 +39,9 @@ def test_a_broken_probe_does_not_end_a_run(box: Box) -> None:
 
 @pytest.mark.slow
 def test_a_probe_that_hangs_is_given_up(box: Box) -> None:
-    box.write("bin/nvidia-smi", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n", mode=0o755)
     box.start(f"exec flock {box.write('home/gpu/lock', '')} sleep 100")
+    eventually(lambda: box.tick()["reasons"] == ["a run"])
+    box.write("bin/nvidia-smi", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n", mode=0o755)
     began = time.monotonic()
     facts = box.tick()
     assert time.monotonic() - began < 30
