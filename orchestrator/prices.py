@@ -66,7 +66,8 @@ class Storage:
 
 @lru_cache(maxsize=1)
 def table() -> Table:
-    document = yaml.safe_load(_FILE.read_text("utf-8"))
+    # The loader in C, where PyYAML has it: every command of a cloud reads this.
+    document = yaml.load(_FILE.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     families: dict[str, dict[str, Any]] = document["families"]
     return Table(
         kinds={name: tuple(types) for name, types in document["kinds"].items()},

@@ -26,7 +26,7 @@ HEARTBEAT_SECONDS = 4.0
 PATIENCE_SECONDS = 10.0
 # On a first boot sshd answers before the key of the new machine is in place, but not for long.
 NEW_KEY_SECONDS = 30.0
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = 0.3
 # Linux takes 128 KiB in one argument of a program, and the login shell gets the whole line as one.
 LONGEST_COMMAND = 100_000
 STDERR_LINES = 5

@@ -53,10 +53,11 @@ def start(desk: Desk, wish: Wish) -> State:
         agree(desk, plan, "Go ahead?")
     address = provider.start(plan)
     # At once: from here on it costs, whatever becomes of this computer while it waits.
-    cost.note(desk, provider.state())
+    state = provider.state()
+    cost.note(desk, state)
     _enter(desk, address, plan.price)
     desk.state_file.forget_token(_begun(wish))
-    return provider.state()
+    return state
 
 
 def init(desk: Desk, wish: Wish) -> State:

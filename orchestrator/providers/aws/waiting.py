@@ -72,7 +72,7 @@ class Watch:
                 )
             time.sleep(pause)
             # A machine that starts in ten seconds shall not be heard of after fifteen.
-            pause = min(pause * 1.5, 1.0 if waited < SETTLE_SECONDS else 5.0)
+            pause = min(pause * 1.5, 0.5 if waited < SETTLE_SECONDS else 5.0)
 
     def image(self, image: str) -> tuple[str, ...]:
         deadline, pause = time.monotonic() + IMAGE_SECONDS, 0.5
