@@ -163,11 +163,15 @@ def _inside(connection: Connection) -> Iterator[Finding]:
     yield from torchcheck.findings(facts)
 
 
-def vital_signs(connection: Connection) -> dict[str, Any]:
-    """What `vitals.py` prints on the machine; GpuError where it cannot be run there or prints something else."""
+def vital_signs(connection: Connection, *, only_with_gpu: bool = False) -> dict[str, Any]:
+    """What `vitals.py` prints on the machine; GpuError where it cannot be run there or prints something else.
+
+    `only_with_gpu` leaves torch out where there is no GPU: importing it takes seconds.
+    """
     host = connection.address.host
     program = Path(vitals.__file__).read_bytes()
-    answer = connection.run("exec python3 -", input=program, timeout=VITALS_SECONDS)
+    which = "only-with-gpu" if only_with_gpu else "whole"
+    answer = connection.run(f"exec python3 - {which}", input=program, timeout=VITALS_SECONDS)
     if answer.exit_code:
         said = " ".join(answer.stderr.decode(errors="replace").split())[-200:]
         raise GpuError(f"python3 on {host} failed: {said or answer.exit_code}", f"{INSTALL} python3, on the machine")

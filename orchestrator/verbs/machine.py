@@ -13,7 +13,7 @@ from ..providers.base import Address, Plan, Price, Provider, Removable, Resizabl
 from ..remote import jobs, ssh
 from ..remote.awake import look
 from ..settings import Profile
-from . import awake, cost, entrance
+from . import awake, cost, entrance, environment
 from .desk import BOOT_SECONDS, Desk
 
 LOOK_SECONDS = 15.0
@@ -94,6 +94,7 @@ def _enter(desk: Desk, address: Address, price: Price | None) -> None:
     with _first_connection(desk, address) as connection:
         awake.arm(desk, connection, cost.deadline(desk, price))
         entrance.settle_host_key(desk, connection)
+        environment.check(desk, connection)
     desk.remember(address)
 
 
@@ -148,6 +149,7 @@ def resize(desk: Desk, wish: Wish) -> State:
     if plan.steps:
         cost.check_budget(desk, plan.price)
         agree(desk, plan, "Go ahead?")
+        environment.expect_change(replace(desk, kind=wish.kind))
     kind = provider.resize(plan)
     desk.state_file.select_kind(kind)
     for entry in desk.ledger.unfetched(desk.kind) if kind != desk.kind else ():

@@ -37,15 +37,16 @@ def main() -> None:
     home = Path.home()
     python = home / "gpu/env/bin/python"
     disk = shutil.disk_usage(home)
+    cards = gpus(PCI)
     document = {
         "free": disk.free,
         "total": disk.total,
         "tmux": first_line("tmux", "-V"),
         "rsync": first_line("rsync", "--version"),
-        "gpus": gpus(PCI),
+        "gpus": cards,
         "smi": smi(),
         "python": first_line(str(python), "--version"),
-        "torch": torch(python),
+        "torch": torch(python) if cards or sys.argv[1:] != ["only-with-gpu"] else None,
     }
     sys.stdout.write(json.dumps(document) + "\n")
 
