@@ -206,9 +206,8 @@ def _refused(error: boto.ClientError) -> AwsError:
     what = f"AWS refused {action}: {code}: {said[:300]}"
     if code in _DENIED:
         permission = re.search(r"perform: ([\w-]+:\w+)", said)
-        remedy = (
-            f"Ask the account's administrator for the permission {permission[1] if permission else f'ec2:{action}'}"
-        )
+        name = permission[1] if permission else f"ec2:{action}"
+        remedy = f"Ask the account's administrator for {name}; `gpu doctor --policy` prints all that gpu needs"
         return Denied(f"these credentials may not {action}", remedy, code)
     if code in _FULL:
         remedy = "Try again later, or name another type with: gpu start --type TYPE"
