@@ -99,11 +99,13 @@ class Faults:
         with self._lock:
             return [fault.document() for fault in self._active]
 
-    def strike(self, name: str, call: Call, places: Sequence[Place] = (), when: str | None = None) -> Fault | None:
-        """The fault of that name that strikes this call; that it did is counted."""
+    def strike(
+        self, name: str, call: Call, places: Sequence[Place] | None = None, when: str | None = None
+    ) -> Fault | None:
+        """The fault of that name that strikes this call, made for these places where they matter; it is counted."""
         with self._lock:
             for fault in self._active:
-                if fault.name != name or not fault.wants(call) or not fault.is_at(places):
+                if fault.name != name or not fault.wants(call) or (places is not None and not fault.is_at(places)):
                     continue
                 if (when is None or fault.when == when) and self._count(fault):
                     return fault

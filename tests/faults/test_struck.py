@@ -17,8 +17,8 @@ from .scenes import DESTROY, INIT, RESIZE, RESIZE_SPOT, START, START_STOPPED, Sc
 
 BEGIN = ("RunInstances", "StartInstances")
 """Calls after which a machine begins to run."""
-GOES_ON_WITHOUT = ("GetProducts", "GetParameter", "DescribeSpotPriceHistory")
-"""What is known in another way, too: prices of the package, images by their names."""
+GOES_ON_WITHOUT = ("GetProducts", "DescribeSpotPriceHistory", "GetServiceQuota", "GetAWSDefaultServiceQuota")
+"""What is known in another way, too, or told by the call that it is about: prices and quotas."""
 NOT_REFUSED = ("GetCallerIdentity",)
 SCENES = (INIT, START, START_STOPPED, RESIZE, RESIZE_SPOT, DESTROY)
 

@@ -111,6 +111,7 @@ class Ec2:
             virtualizations=frozenset(about.get("SupportedVirtualizationTypes", [])),
             boot_modes=frozenset(about.get("SupportedBootModes", [])),
             needs_ena=about.get("NetworkInfo", {}).get("EnaSupport") == "required",
+            vcpus=about.get("VCpuInfo", {}).get("DefaultVCpus", 0),
         )
 
     @in_words

@@ -91,6 +91,7 @@ class Hardware:
     virtualizations: frozenset[str]
     boot_modes: frozenset[str]
     needs_ena: bool
+    vcpus: int = 0
 
 
 @dataclass(frozen=True)

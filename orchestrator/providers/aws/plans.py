@@ -15,7 +15,8 @@ from .executor import Made
 from .inventory import Hardware, Inventory, Machine
 from .market import AwsMarket
 from .memory import RUNNING
-from .session import Session
+from .quotas import Quotas
+from .session import NoQuota, Session
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class Plans:
             key_name=self.key_name(),
             disk_gb=self._profile.disk_gb,
         )
-        rules = (step for step in planner.plan_entrance(request, have) if not isinstance(step, steps.CreateGroup))
-        return AwsPlan(tuple(rules) if have.groups else (), made=Made.already(kind, have))
+        made = Made.already(kind, have)
+        return AwsPlan(tuple(planner.plan_entrance(request, have)) if made.group else (), made=made)
 
     def resize(self, wish: Wish, kind: str, have: Inventory, *, ran: Callable[[Machine], bool | None]) -> AwsPlan:
         """From the machine of `kind` to the wish; `ran` is what an interrupted attempt remembers of it."""
@@ -102,8 +103,11 @@ class Plans:
         made = Made.already(kind, have)
         address = resizing.address_of(request, have)
         made.address = address.id if address else ""
+        planned = resizing.plan_resize(request, have)
+        if machine.type != hardware.type:
+            self._check_quota(hardware, spot=machine.spot)
         return AwsPlan(
-            resizing.plan_resize(request, have),
+            planned,
             price=self.price(hardware.type, spot=machine.spot),
             spends=True,
             wish=replace(wish, kind=becomes),
@@ -134,6 +138,15 @@ class Plans:
         types = (wish.instance_type,) if wish.instance_type else types_of(wish.kind)
         choice = images.choose(self._session, self._ec2, self._profile, types)
         return replace(choice, zones=tuple(zone for zone in choice.zones if zone not in full))
+
+    def _check_quota(self, hardware: Hardware, *, spot: bool) -> None:
+        """Before the stop: a new account may have no GPU machine until it has asked for one."""
+        if not Quotas(self._session).allows(hardware.type, hardware.vcpus, spot=spot):
+            raise NoQuota(
+                f"this account may not have a {hardware.type}{' at the spot price' if spot else ''}: "
+                f"its quota is less than the {hardware.vcpus} vCPUs that it needs",
+                "See it with `gpu quota`, and ask for more with: gpu quota --request. Nothing was changed",
+            )
 
     def _hardware(self, wish: Wish, machine: Machine) -> Hardware:
         """Of the named type; of a kind, the first type that the region offers, or the one that the machine has."""

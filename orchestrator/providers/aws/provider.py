@@ -87,7 +87,7 @@ class AwsProvider:
         return self._address_of(wish.kind)
 
     def stop(self) -> None:
-        with self._alone():
+        def attempt() -> None:
             machine = self._machine()
             if machine is None:
                 raise MachineAbsent(self._kind, self._profile.name)
@@ -100,6 +100,9 @@ class AwsProvider:
                 self._changes.stop_instance(machine.id)
             if watch.machine(machine.id, "stopped", unless=("terminated",)) == "terminated":
                 raise terminated(machine.id)
+
+        with self._alone():
+            persistently(attempt, self._say)
             self._memory.forget()
 
     def state(self) -> State:

@@ -66,6 +66,14 @@ class Quotas:
             for one in FAMILIES
         )
 
+    def allows(self, machine_type: str, vcpus: int, *, spot: bool) -> bool:
+        """Whether one machine of the type could run at all; True where these credentials may not ask."""
+        one = family(machine_type, spot=spot)
+        try:
+            return one is None or vcpus <= self._limit(one.code)
+        except AwsError:
+            return True
+
     def need(self, machine_type: str, *, spot: bool) -> Need:
         """NotOffered where the region does not have the type."""
         one = family(machine_type, spot=spot)

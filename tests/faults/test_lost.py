@@ -1,0 +1,101 @@
+"""A machine that is taken away, does not come, or cannot be had."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from .census import MACHINE, SPOT
+from .conftest import Person, check_message
+
+START = ("start", "-k", "t2")
+
+
+def phase(person: Person) -> str:
+    return str(person.json("status", "-k", "t2")["phase"])
+
+
+@pytest.mark.parametrize("action", ["RunInstances", "AssociateAddress"])
+def test_terminated_while_it_starts(person: Person, action: str) -> None:
+    person.control.set("terminate", action=action, times=1, type="t2.micro")
+    began = time.monotonic()
+    assert "gpu start" in check_message(person.suffer(*START))
+    assert time.monotonic() - began < 60
+    person.gpu(*START)
+    assert person.census().ours == MACHINE
+    person.clean()
+
+
+def test_terminated_while_it_stops_or_changes(person: Person) -> None:
+    for words, action in ((("stop", "-k", "t2"), "StopInstances"), (("resize", "p2", "-k", "t2"), "StopInstances")):
+        person.gpu(*START)
+        person.control.set("terminate", action=action, times=1, type="t2.micro")
+        message = check_message(person.suffer(*words))
+        assert "terminated by somebody else" in message and "gpu start" in message
+    person.gpu(*START)
+    assert person.census().ours == MACHINE
+    person.clean()
+
+
+def test_stuck_pending_it_gives_up_and_goes_on_later(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPU_MACHINE_SECONDS", "2")
+    person.control.set("stuck-pending", type="t2.micro")
+    assert "still pending after 2 seconds" in check_message(person.suffer(*START))
+    person.control.clear()
+    person.gpu(*START)
+    assert person.census().ours == MACHINE
+    person.clean()
+
+
+def test_a_type_beyond_the_quota_is_refused_before_the_stop(person: Person) -> None:
+    person.gpu(*START)
+    begun = len(person.control.calls())
+    message = check_message(person.suffer("resize", "g4dn.12xlarge", "-k", "t2"))
+    assert "48 vCPUs" in message and "gpu quota --request" in message and "Nothing was changed" in message
+    assert not [call for call in person.control.calls(after=begun) if call["changes"]]
+    person.clean()
+
+
+def test_a_stopped_machine_without_capacity_is_told_what_there_is(person: Person) -> None:
+    person.gpu("init", "-k", "t2")
+    person.control.set("no-capacity", type="t2.micro")
+    began = time.monotonic()
+    message = check_message(person.suffer(*START))
+    assert time.monotonic() - began < 20
+    for word in ("us-west-2a has no t2.micro", "us-west-2b", "t3.micro", "gpu resize"):
+        assert word in message
+    person.gpu("resize", "t3.micro", "-k", "t2")
+    person.gpu(*START)
+    assert person.census().ours == MACHINE
+    person.clean()
+
+
+@pytest.mark.parametrize("fault", ["no-capacity", "vcpu-limit"])
+def test_spot_that_cannot_be_had_offers_on_demand_at_its_price(person: Person, fault: str) -> None:
+    person.control.set(fault, type="t2.micro")
+    message = check_message(person.suffer(*START, "--spot"))
+    assert "--no-spot" in message and "$0.0116" in message
+    person.control.clear()
+    person.gpu(*START, "--no-spot")
+    assert person.census().ours == MACHINE
+    person.clean()
+
+
+@pytest.mark.slow
+def test_a_spot_machine_that_was_taken_back_starts_again(person: Person) -> None:
+    person.gpu(*START, "--spot")
+    person.gpu("ssh", "-k", "t2", "--", "echo kept > kept")
+    person.control.set("spot-notice", seconds=0)
+    deadline = time.monotonic() + 60
+    while phase(person) != "stopped":
+        assert time.monotonic() < deadline
+    person.control.set("no-capacity", type="t2.micro")
+    assert "EC2 has taken the spot machine" in check_message(person.suffer(*START, seconds=180))
+    person.control.clear()
+    deadline = time.monotonic() + 120
+    while person.suffer(*START, seconds=180).returncode:
+        assert time.monotonic() < deadline
+    assert person.gpu("ssh", "-k", "t2", "--", "cat kept").stdout == "kept\n"
+    assert person.census().ours == SPOT
+    person.clean()
