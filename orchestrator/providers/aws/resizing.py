@@ -132,6 +132,7 @@ def _by_snapshot(wish: Resize, have: Inventory, machine: Machine) -> Iterator[St
     yield from _copied(wish, have, machine)
     yield from _handed_over(wish, have, machine)
     yield steps.DeregisterSaved()
+    yield from _loose(have, machine)
     if not wish.ran:
         yield steps.StopInstance()
         yield steps.AwaitStopped()
@@ -146,6 +147,7 @@ def _replaced(wish: Resize, have: Inventory, machine: Machine, old: Machine) -> 
     for image in have.images:
         if image.replaces == old.id:
             yield from _removed(image)
+    yield from _loose(have, old)
     yield from _at_rest_or_not(wish, machine, phase="running" if machine.phase == "pending" else machine.phase)
 
 
@@ -175,6 +177,11 @@ def _handed_over(wish: Resize, have: Inventory, old: Machine) -> Iterator[Step]:
 def _removed(image: Snapshot) -> Iterator[Step]:
     yield steps.DeregisterImage(image.image)
     yield from (steps.DeleteSnapshot(snapshot) for snapshot in image.snapshots)
+
+
+def _loose(have: Inventory, old: Machine) -> Iterator[Step]:
+    """What an interrupted attempt has left of earlier images."""
+    yield from (steps.DeleteSnapshot(snapshot.id) for snapshot in have.loose if snapshot.replaces == old.id)
 
 
 def _copied(wish: Resize, have: Inventory, machine: Machine) -> Iterator[Step]:
