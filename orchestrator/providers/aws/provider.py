@@ -160,6 +160,8 @@ class AwsProvider:
         with self._alone():
             kind = persistently(attempt, self._say)
             self._memory.forget()
+            if self._ec2_machine(kind) is None:
+                raise terminated(plan.made.machine)
             if kind != self._kind:
                 keys.forget_host_key(self._home, self._profile.name, self._kind)
         return kind
