@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..remote.jobs import Job
+from ..remote.job import Job
 from ..verbs import machine, runs, train
 from ..verbs.desk import Desk
 from .options import Given, Group, command

@@ -12,6 +12,7 @@ from ..errors import Declined, GpuError, MachineAbsent, NotOffered
 from ..providers.base import Address, Plan, Price, Provider, Removable, Resizable, Scripted, State, Wish
 from ..remote import jobs, ssh
 from ..remote.awake import look
+from ..remote.job import Job
 from ..settings import Profile
 from . import awake, cost, entrance, environment
 from .desk import BOOT_SECONDS, Desk
@@ -34,7 +35,7 @@ class Status:
     state: State
     cost: Cost | None
     address: Address | None
-    runs: tuple[jobs.Job, ...]
+    runs: tuple[Job, ...]
     unfetched: tuple[str, ...]
     """Runs whose results are not home yet."""
     awake: tuple[str, ...] = ()

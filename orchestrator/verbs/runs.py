@@ -9,13 +9,14 @@ from trainer import run_folder
 
 from ..errors import GpuError, RunFailed, UsageError, nearest
 from ..remote import jobs, sync
+from ..remote.job import Job
 from .desk import Desk
 from .entrance import on_terminal
 
 TAIL_LINES = 15
 
 
-def list_jobs(desk: Desk) -> list[jobs.Job]:
+def list_jobs(desk: Desk) -> list[Job]:
     """Every run on the machine, oldest first."""
     with desk.connect() as connection:
         return jobs.jobs(connection)
@@ -35,7 +36,7 @@ def choose(desk: Desk, run_id: str | None) -> str:
     return run_id
 
 
-def follow(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> jobs.Job:
+def follow(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Job:
     """Show the log from the byte where this computer left it, until the run ends; a cut connection is made anew."""
     log = desk.runs / run_id / run_folder.LOG
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ def attach(desk: Desk, run_id: str | None) -> int:
     return on_terminal(desk, jobs.attach_argv(desk.provider().address(), session))
 
 
-def cancel(desk: Desk, run_id: str) -> jobs.Job:
+def cancel(desk: Desk, run_id: str) -> Job:
     """End a run; one that has ended already stays as it ended."""
     chosen = choose(desk, run_id)
     with desk.connect() as connection:
@@ -93,11 +94,11 @@ def _forget_unbegun(desk: Desk, found: Collection[str]) -> None:
             desk.ledger.remove(entry.run_id)
 
 
-def _is_home(desk: Desk, job: jobs.Job) -> bool:
+def _is_home(desk: Desk, job: Job) -> bool:
     return job.running or (desk.runs / job.run_id / run_folder.VERIFIED).exists()
 
 
-def bring_home(desk: Desk, run_id: str, state: jobs.Job) -> None:
+def bring_home(desk: Desk, run_id: str, state: Job) -> None:
     """Copy the run's folder home and check every file's SHA-256; only then does the ledger let it go.
 
     A run that failed has no `SHA256SUMS`: what it left comes home as it is.
@@ -116,7 +117,7 @@ def bring_home(desk: Desk, run_id: str, state: jobs.Job) -> None:
     desk.ledger.remove(run_id)
 
 
-def raise_if_failed(desk: Desk, run_id: str, state: jobs.Job) -> None:
+def raise_if_failed(desk: Desk, run_id: str, state: Job) -> None:
     """Exit code 3 with the last lines of the log, for a run that did not end with 0."""
     if state.succeeded:
         return

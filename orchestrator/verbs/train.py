@@ -18,7 +18,7 @@ from trainer import run_folder
 from ..data import layout
 from ..errors import GpuError, UsageError, nearest
 from ..providers.base import Address, Wish
-from ..remote import jobs, sync
+from ..remote import dispatch, jobs, sync
 from ..remote.ssh import Connection, connect
 from . import machine, runs
 from .desk import Desk
@@ -63,8 +63,8 @@ def launch(desk: Desk, request: Request, begins: Callable[[str], None]) -> str:
         machine.start(desk, Wish(desk.kind))
     address = provider.address()
     with connect(address, wait=60, say=desk.reporter.line) as connection:
-        digest = jobs.send_code(connection)
-        readiness = jobs.ready(connection, digest)
+        digest = dispatch.send_code(connection)
+        readiness = jobs.ready(connection)
         if readiness.busy:
             raise GpuError(
                 f"the machine is training already: {readiness.busy}",
@@ -73,7 +73,7 @@ def launch(desk: Desk, request: Request, begins: Callable[[str], None]) -> str:
         _send_data(desk, address, connection, request.data)
         run_id = prepare_home(desk, digest, request)
         begins(run_id)
-        _start(desk, connection, digest, run_id)
+        _start(desk, connection, run_id)
     return run_id
 
 
@@ -106,9 +106,9 @@ def prepare_home(desk: Desk, digest: str, request: Request) -> str:
     return run_id
 
 
-def _start(desk: Desk, connection: Connection, digest: str, run_id: str) -> None:
+def _start(desk: Desk, connection: Connection, run_id: str) -> None:
     job = json.loads((desk.runs / run_id / run_folder.JOB).read_text())
-    jobs.start_run(connection, digest, run_id, job)
+    jobs.start_run(connection, run_id, job)
     # Again: a `gpu pull` at this very moment takes a run that has not begun for one that never will.
     desk.ledger.add(run_id, kind=desk.kind, runs=desk.runs)
     desk.reporter.line(f"run {run_id}")

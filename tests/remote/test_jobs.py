@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import GpuError, ToolMissing
-from orchestrator.remote import jobs
-from orchestrator.remote.jobs import Job
+from orchestrator.remote import dispatch, jobs
+from orchestrator.remote.job import Job, read_job
 from orchestrator.remote.ssh import Connection, ConnectionLost, connect
 from orchestrator.sandbox.sshd import gives_terminals
 from trainer import run_folder
@@ -31,10 +31,9 @@ PYTHON = "~/gpu/env/bin/python"
 
 
 def begin(connection: Connection, *command: str, run_id: str | None = None) -> str:
-    digest = jobs.send_code(connection)
     name = run_id or run_folder.new_run_id("pets")
     job = {"run_id": name, "data": "pets", "model": "m", "note": "n", "started": "2020-01-01T00:00:00+00:00"}
-    jobs.start_run(connection, digest, name, {**job, "command": list(command)})
+    jobs.start_run(connection, name, {**job, "command": list(command)})
     return name
 
 
@@ -55,23 +54,23 @@ def pids(machine: Machine, run_id: str) -> dict[str, int]:
 
 def test_code_is_sent_once_and_whole(machine: Machine) -> None:
     with connect(machine.address) as connection:
-        digest = jobs.send_code(connection)
+        digest = dispatch.send_code(connection)
         place = machine.home / "gpu/code" / digest
         assert (place / "trainer/run_folder.py").read_bytes() == Path(run_folder.__file__).read_bytes()
         marker = place / "marker"
         marker.touch()
-        assert jobs.send_code(connection) == digest
+        assert dispatch.send_code(connection) == digest
     assert marker.exists()
     assert [entry.name for entry in place.parent.iterdir()] == [digest]
 
 
 def test_the_pack_is_the_same_bytes_each_time() -> None:
-    assert jobs.pack_code() == jobs.pack_code()
+    assert dispatch.pack_code() == dispatch.pack_code()
 
 
 def test_a_cut_pack_leaves_nothing(machine: Machine) -> None:
     with connect(machine.address) as connection:
-        done = connection.run(jobs.send_command("0" * 32), input=b"\x1f\x8b\x08cut")
+        done = connection.run(dispatch.send_command("0" * 32), input=b"\x1f\x8b\x08cut")
     assert done.exit_code != 0
     assert list((machine.home / "gpu/code").iterdir()) == []
 
@@ -79,7 +78,7 @@ def test_a_cut_pack_leaves_nothing(machine: Machine) -> None:
 def test_ready_says_what_is_there(machine: Machine) -> None:
     (machine.home / "gpu/data/pets").mkdir(parents=True)
     with connect(machine.address) as connection:
-        found = jobs.ready(connection, jobs.send_code(connection))
+        found = jobs.ready(connection)
     assert (found.home, found.busy, found.data) == (str(machine.home), None, ("pets",))
     assert found.free_bytes > 0
 
@@ -87,7 +86,7 @@ def test_ready_says_what_is_there(machine: Machine) -> None:
 def test_without_the_python_environment_it_says_so(machine: Machine) -> None:
     (machine.home / "gpu/env").unlink()
     with connect(machine.address) as connection, pytest.raises(GpuError, match="gpu/env/bin/python is not on"):
-        jobs.ready(connection, jobs.send_code(connection))
+        jobs.ready(connection)
 
 
 def test_tmux_missing(machine: Machine, tmp_path: Path) -> None:
@@ -98,7 +97,7 @@ def test_tmux_missing(machine: Machine, tmp_path: Path) -> None:
     login = tmp_path / "etc/login"
     login.write_text(login.read_text().replace("unset TMUX", f"export PATH={tools}"))
     with connect(machine.address) as connection, pytest.raises(ToolMissing, match="tmux is not installed on"):
-        jobs.ready(connection, jobs.send_code(connection))
+        jobs.ready(connection)
 
 
 def test_a_run_from_start_to_end(machine: Machine) -> None:
@@ -142,7 +141,7 @@ def test_start_is_safe_to_repeat(machine: Machine) -> None:
 def test_two_at_once_are_refused_naming_the_first(machine: Machine) -> None:
     with connect(machine.address) as connection:
         first = begin(connection, "sleep", "60")
-        assert jobs.ready(connection, jobs.send_code(connection)).busy == first
+        assert jobs.ready(connection).busy == first
         with pytest.raises(GpuError, match=f"training already: {first}"):
             begin(connection, "sleep", "60")
         assert jobs.state(connection, first).state == "running"
@@ -193,7 +192,7 @@ def test_everything_killed_is_lost_and_the_machine_is_free(machine: Machine) -> 
         kill(pid)
     assert ended(machine, run_id).exit_code in (None, 137)
     with connect(machine.address) as connection:
-        assert jobs.ready(connection, jobs.send_code(connection)).busy is None
+        assert jobs.ready(connection).busy is None
 
 
 def test_a_lock_file_is_no_lock(machine: Machine) -> None:
@@ -202,7 +201,7 @@ def test_a_lock_file_is_no_lock(machine: Machine) -> None:
     folder(machine, run_id).mkdir(parents=True)
     (folder(machine, run_id) / run_folder.LOCK).write_text("{")
     with connect(machine.address) as connection:
-        assert jobs.ready(connection, jobs.send_code(connection)).busy is None
+        assert jobs.ready(connection).busy is None
         assert jobs.state(connection, run_id).state == "lost"
         assert ended(machine, begin(connection, "true")).succeeded
 
@@ -211,7 +210,7 @@ def test_what_a_trainer_leaves_behind_is_ended_with_it(machine: Machine) -> None
     with connect(machine.address) as connection:
         run_id = begin(connection, "sh", "-c", "sleep 60 & exit 0")
         assert ended(machine, run_id).succeeded
-        eventually(lambda: jobs.ready(connection, jobs.send_code(connection)).busy is None)
+        eventually(lambda: jobs.ready(connection).busy is None)
 
 
 def test_cancel_ends_it_and_repeats_safely(machine: Machine) -> None:
@@ -264,8 +263,8 @@ def test_the_follower_on_the_machine_ends_with_its_listener(machine: Machine) ->
         run_id = begin(connection, "sleep", "60")
     threading.Timer(1.5, machine.cut).start()
     with pytest.raises(ConnectionLost), connect(machine.address) as connection:
-        digest = jobs.send_code(connection)
-        connection.stream(jobs.agent_command(digest, "follow", run_id, "0"), lambda _: None)
+        digest = dispatch.send_code(connection)
+        connection.stream(dispatch.agent_command(digest, "follow", run_id, "0"), lambda _: None)
     eventually(lambda: not any(b"\0follow\0" in cmdline(pid) for pid in machine.processes()))
 
 
@@ -279,10 +278,10 @@ def cmdline(pid: int) -> bytes:
 def test_a_shouting_login_script_is_said(machine: Machine, tmp_path: Path) -> None:
     login = tmp_path / "etc/login"
     with connect(machine.address) as connection:
-        digest = jobs.send_code(connection)
+        dispatch.send_code(connection)
         login.write_text(login.read_text().replace("unset TMUX", "echo Welcome"))
         with pytest.raises(GpuError, match="answered something else"):
-            jobs.ready(connection, digest)
+            jobs.ready(connection)
 
 
 def test_what_the_machine_says_does_not_steer_the_terminal(machine: Machine) -> None:
@@ -331,17 +330,7 @@ def test_attach_argv_matches_the_session_exactly(machine: Machine) -> None:
 def test_a_lying_agent_is_refused_or_harmless(change: dict[str, Any]) -> None:
     honest = dataclasses.asdict(Job("20200101-000000-pets-0123", "running"))
     if "state" in change:
-        assert jobs._job({**honest, **change}).state == ""
+        assert read_job({**honest, **change}).state == ""
         return
     with pytest.raises(GpuError, match="cannot be read"):
-        jobs._job({**honest, **change})
-
-
-def test_the_manifest_has_hostile_names(machine: Machine) -> None:
-    place = machine.home / "gpu/data/pets"
-    place.mkdir(parents=True)
-    (place / "a b\nc").write_bytes(b"")
-    with connect(machine.address) as connection:
-        digest = jobs.send_code(connection)
-        done = connection.check(jobs.agent_command(digest, "manifest", "gpu/data/pets"))
-    assert done.stdout == b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 0 a b\nc\0"
+        read_job({**honest, **change})

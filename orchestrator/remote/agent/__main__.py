@@ -1,0 +1,61 @@
+"""`python -m agent VERB ...`, in the folder that the agent was sent to."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import places, turns
+from .beginning import start
+from .ending import cancel
+from .following import follow, tail
+from .locks import holder
+from .phases import state_of
+from .wrapper import Wrapper
+
+
+def ready() -> dict[str, Any]:
+    data = Path(places.machine().root) / "data"
+    return {
+        "tmux": shutil.which("tmux"),
+        "rsync": shutil.which("rsync"),
+        "python": platform.python_version(),
+        "free_bytes": shutil.disk_usage(str(places.home())).free,
+        "home": str(places.home()),
+        "busy": holder() or next(iter(turns.waiting()), None),
+        "data": sorted(entry.name for entry in data.iterdir() if entry.is_dir()) if data.is_dir() else [],
+    }
+
+
+def main(argv: list[str]) -> int:
+    verb, words = argv[0], argv[1:]
+    if verb == "run":
+        return Wrapper(Path(words[0])).work()
+    if verb == "follow":
+        follow(places.folder_of(words[0]), int(words[1]))
+        return 0
+    document: Any
+    if verb == "ready":
+        document = ready()
+    elif verb == "jobs":
+        document = [state_of(run) for run in places.run_folders()]
+    elif verb == "start":
+        document = start(words[0])
+    else:
+        run = places.folder_of(words[0])
+        document = tail(run, int(words[1])) if verb == "tail" else {"state": state_of, "cancel": cancel}[verb](run)
+    sys.stdout.write(json.dumps(document) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)

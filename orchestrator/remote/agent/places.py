@@ -1,0 +1,50 @@
+"""Where things are on this machine, and which boot of it this is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from trainer import run_folder
+
+KERNEL_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def home() -> Path:
+    return Path(os.environ.get("HOME") or Path.home())
+
+
+def machine() -> run_folder.MachineFolder:
+    return run_folder.MachineFolder(str(home()))
+
+
+def folder_of(run_id: str) -> Path:
+    return Path(machine().run(run_id))
+
+
+def run_folders() -> list[Path]:
+    """Every run's, oldest first."""
+    runs = Path(machine().runs)
+    return sorted(entry for entry in runs.iterdir() if _is_run(entry)) if runs.is_dir() else []
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        run_folder.check_run_id(folder.name)
+    except ValueError:
+        return False
+    return folder.is_dir()
+
+
+def boot_id() -> str:
+    """Another one after every boot; empty where the system does not tell. An emulated machine has one of its own."""
+    root = os.environ.get("GPU_ROOT")
+    try:
+        return (Path(root) / "run/boot" if root else KERNEL_BOOT).read_text().split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def at_home(word: str) -> str:
+    """`~/x` in a job's command is under this machine's home folder."""
+    return f"{home()}/{word[2:]}" if word.startswith("~/") else word

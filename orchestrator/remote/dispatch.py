@@ -1,0 +1,106 @@
+"""The code that a run needs, sent ahead: the trainer and the agent; and questions to the agent."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import shlex
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer import run_folder
+
+from ..errors import GpuError
+from .ssh import CommandFailed, Completed, Connection
+
+ANSWER_SECONDS = 60.0
+NOT_SENT = 69
+"""The exit code of a question to an agent that is not there yet."""
+AT_BOTH_ENDS = ("statcache.py", "tree.py", "wire.py")
+"""Modules of this package that are the agent's siblings here and inside its folder there: `.tree` is `agent.tree`."""
+
+
+def pack_code() -> tuple[str, bytes]:
+    """The trainer package and the agent as one tar, the same bytes on every computer, and its digest."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, file in _code_files():
+            content = file.read_bytes()
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    return hashlib.sha256(packed.getvalue()).hexdigest()[:32], packed.getvalue()
+
+
+def _code_files() -> Iterator[tuple[str, Path]]:
+    here = Path(__file__).parent
+    for shared in AT_BOTH_ENDS:
+        if (here / shared).exists():
+            yield f"agent/{shared}", here / shared
+    for package in (here / "agent", Path(run_folder.__file__).parent):
+        for file in sorted(package.rglob("*")):
+            name = file.relative_to(package.parent)
+            if file.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in name.parts):
+                yield name.as_posix(), file
+
+
+def send_command(digest: str) -> str:
+    """The shell line that unpacks the code from its stdin: complete under its name, or not there at all."""
+    target = shlex.quote(str(run_folder.MachineFolder().code(digest)))
+    return (
+        f"mkdir -p {run_folder.MachineFolder().root}/code && part=$(mktemp -d {target}.part-XXXXXX) && "
+        f'{{ tar -xzf - -C "$part" && {{ mv -T "$part" {target} 2>/dev/null || test -d {target}; }}; '
+        f'code=$?; rm -rf "$part"; exit $code; }}'
+    )
+
+
+def send_code(connection: Connection) -> str:
+    """Make sure that the machine has this trainer and this agent; returns their digest."""
+    digest, packed = pack_code()
+    target = shlex.quote(str(run_folder.MachineFolder().code(digest)))
+    if connection.run(f"test -d {target}", timeout=ANSWER_SECONDS).exit_code:
+        connection.check(send_command(digest), input=gzip.compress(packed, mtime=0))
+    return digest
+
+
+def agent_command(digest: str, verb: str, *words: str) -> str:
+    """The shell line that asks the agent; it ends with `NOT_SENT` where there is none."""
+    folder = run_folder.MachineFolder()
+    code = folder.code(digest)
+    up = [".."] * len(code.relative_to(folder.root).parts)
+    python = "/".join([*up, str(folder.python.relative_to(folder.root))])
+    asked = shlex.join([python, "-m", "agent", verb, *words])
+    return f"cd {shlex.quote(str(code))} 2>/dev/null || exit {NOT_SENT}; exec {asked}"
+
+
+def ask(connection: Connection, words: Sequence[str], data: bytes = b"") -> Any:
+    """The agent's answer, in one round trip where the code has been sent before."""
+    command = agent_command(pack_code()[0], *words)
+    completed = connection.run(command, input=data, timeout=ANSWER_SECONDS)
+    if completed.exit_code == NOT_SENT:
+        send_code(connection)
+        completed = connection.run(command, input=data, timeout=ANSWER_SECONDS)
+    if completed.exit_code:
+        raise _why_not(connection, completed)
+    try:
+        return json.loads(completed.stdout)
+    except ValueError as error:
+        raise GpuError(
+            f"{connection.address.host} answered something else than its agent does: {completed.stdout[:200]!r}",
+            "A login script there that prints something does this; let it be silent without a terminal",
+        ) from error
+
+
+def _why_not(connection: Connection, completed: Completed) -> GpuError:
+    host = connection.address.host
+    python = run_folder.MachineFolder().python
+    if connection.run(f"test -x {python}", timeout=ANSWER_SECONDS).exit_code:
+        return GpuError(
+            f"~/{python} is not on {host}, so nothing can be trained there",
+            "The machine is still being set up, or was never: run ami/provision.sh on it",
+        )
+    return CommandFailed(host, completed)
