@@ -36,6 +36,9 @@ def ssh_argv(
         options += [f"UserKnownHostsFile={_quoted(address.known_hosts)}", "GlobalKnownHostsFile=/dev/null"]
     if address.proxy:
         options.append(f"ProxyJump={address.proxy}")
+    if not address.key_file:
+        # What a configuration may add to every visit would stand in the way of a command of ours.
+        options += ["RemoteCommand=none", *([] if tty else ["RequestTTY=no"])]
     if not tty:
         options.append("BatchMode=yes")
     for option in options:

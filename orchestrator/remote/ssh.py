@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 import paramiko
 
 from ..errors import GpuError, UsageError
 from ..providers.base import Address
+from ..sshconfig import effective, jump_argv, known_keys
+from .login import OwnKeys
 from .openssh import CONNECT_SECONDS, config_file, place
+from .way import Way
 
 # Without a handler of its own paramiko prints tracebacks to stderr for what is raised here anyway.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -63,6 +64,14 @@ class AuthRefused(GpuError):
         key = f"the key {address.key_file}" if address.key_file else "every key of yours"
         super().__init__(
             f"{address.user}@{address.host} refused {key}: {reason}", "Check the user's name and that this is its key"
+        )
+
+
+class WayRefused(GpuError):
+    def __init__(self, host: str, words: str) -> None:
+        super().__init__(
+            f"the way to {host} is barred: {words.rstrip('.')}",
+            f"Nothing was sent to {host}; see that `ssh {host}` gets through without a question",
         )
 
 
@@ -114,7 +123,10 @@ class Connection:
         self._seconds = seconds
         self._client = paramiko.SSHClient()
         self._closed = threading.Event()
-        self._load_known_hosts()
+        self._way: Way | None = None
+        # Without a key of its own the access is as the user's own SSH configuration says.
+        self._own = None if address.key_file else effective(address.host, user=address.user, port=address.port)
+        self._known = self._known_keys()
 
     def __enter__(self) -> Connection:
         return self
@@ -128,15 +140,22 @@ class Connection:
     def close(self) -> None:
         self._closed.set()
         self._client.close()
+        if self._way:
+            self._way.close()
 
-    def _load_known_hosts(self) -> None:
-        file = self.address.known_hosts or Path("~/.ssh/known_hosts").expanduser()
-        if file.is_file():
-            self._client.load_host_keys(str(file))
-        elif self.address.known_hosts:
-            raise GpuError(f"{file}, which holds the machine's host key, is missing", "Run `gpu start` again")
+    @property
+    def _known_as(self) -> str:
+        return self._own.known_as[0] if self._own else place(self.address.host, self.address.port)
+
+    def _known_keys(self) -> list[paramiko.hostkeys.HostKeyEntry]:
+        """The machine's host keys, all under the one name that paramiko will ask for."""
+        keys = known_keys(self._own.known_as, self._own.known_hosts) if self._own else _kept_keys(self.address)
+        entries = [entry for key in keys if (entry := _entry(f"{self._known_as} {key}"))]
         known = self._client.get_host_keys()
+        for entry in entries:
+            known.add(self._known_as, entry.key.get_name(), entry.key)
         self._client.set_missing_host_key_policy(_Strict(self.address, known))
+        return entries
 
     def open(self) -> None:
         """Dial, check the host key, log in. Each failure is a class of this module."""
@@ -147,9 +166,11 @@ class Connection:
             raise HostKeyChanged(host, port, _where(self.address)) from error
         except paramiko.AuthenticationException as error:
             raise AuthRefused(self.address, str(error).rstrip(".") or "no reason given") from error
-        except (paramiko.ProxyCommandFailure, socket.gaierror, TimeoutError, ConnectionRefusedError) as error:
+        except (socket.gaierror, TimeoutError, ConnectionRefusedError) as error:
             raise Unreachable(host, port, _reason(error)) from error
         except (paramiko.SSHException, EOFError, ConnectionResetError) as error:
+            if self._way and (words := self._way.words()):
+                raise _blocked(self.address, words) from error
             if "No authentication methods" in str(error) or "key" in str(error).lower():
                 raise AuthRefused(self.address, str(error)) from error
             raise NotSsh(host, port) from error
@@ -162,11 +183,10 @@ class Connection:
         try:
             self._log_in()
         except paramiko.BadHostKeyException as error:
-            name = place(self.address.host, self.address.port)
-            if not any(name in e.hostnames and e.key == error.key for e in _entries(self.address.known_hosts)):
+            if not any(entry.key == error.key for entry in self._known):
                 raise
             self._client.close()
-            self._client.get_host_keys().add(name, error.key.get_name(), error.key)
+            self._client.get_host_keys().add(self._known_as, error.key.get_name(), error.key)
             self._log_in()
 
     @property
@@ -179,20 +199,40 @@ class Connection:
         address = self.address
         if address.key_file and not address.key_file.is_file():
             raise GpuError(f"the private key {address.key_file} is missing", "Restore it, or name another")
-        own = address.key_file is None
-        self._client.connect(
-            address.host,
-            port=address.port,
-            username=address.user,
-            # paramiko takes a list; its type stubs do not know.
-            key_filename=_keys(address),  # type: ignore[arg-type]
-            allow_agent=own,
-            look_for_keys=own,
-            sock=_dial(address, self._seconds),
-            timeout=self._seconds,
-            banner_timeout=self._seconds,
-            auth_timeout=self._seconds,
-        )
+        strategy = OwnKeys(self._own) if self._own else None
+        try:
+            self._client.connect(
+                # With a socket given, the host and the port are only the name under which known keys are looked up.
+                self._known_as if self._own else address.host,
+                port=22 if self._own else address.port,
+                username=address.user,
+                key_filename=str(address.key_file) if address.key_file else None,
+                allow_agent=False,
+                look_for_keys=False,
+                auth_strategy=strategy,
+                sock=self._dial(),
+                timeout=self._seconds,
+                banner_timeout=self._seconds,
+                auth_timeout=self._seconds,
+            )
+        except paramiko.AuthenticationException as error:
+            if strategy is None:
+                raise
+            raise AuthRefused(address, "; ".join(strategy.passed_over) or "none of them is known there") from error
+
+    def _dial(self) -> socket.socket:
+        """A socket to the machine, through a program where the configuration says so."""
+        address, argv = self.address, list(self._own.way) if self._own else []
+        target = f"[{address.host}]:{address.port}"
+        if address.proxy:
+            argv = jump_argv(address.proxy, target) if self._own else _through(address, target)
+        if self._way:
+            self._way.close()
+        if argv:
+            self._way = Way(argv)
+            return self._way.near
+        where = (self._own.host, self._own.port) if self._own else (address.host, address.port)
+        return socket.create_connection(where, timeout=self._seconds)
 
     def _transport(self) -> paramiko.Transport:
         transport = self._client.get_transport()
@@ -323,6 +363,9 @@ def connect(
             connection.close()
             now = time.monotonic()
             if isinstance(error, AuthRefused):
+                if address.key_file is None:
+                    # A server of one's own does not change its mind, and may lock out who asks too often.
+                    raise
                 refused_since = refused_since or now
             if now - began + RETRY_SECONDS > wait or (refused_since and now - refused_since > NEW_KEY_SECONDS):
                 raise
@@ -341,25 +384,31 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or "no reason given").rstrip(".")
 
 
-def _dial(address: Address, seconds: float) -> socket.socket | paramiko.ProxyCommand:
-    if address.proxy:
-        target = f"[{address.host}]:{address.port}"
-        return paramiko.ProxyCommand(shlex.join([*config_file(address), "-W", target, "--", address.proxy]))
-    return socket.create_connection((address.host, address.port), timeout=seconds)
+def _through(address: Address, target: str) -> list[str]:
+    assert address.proxy is not None
+    return [*config_file(address), "-W", target, "--", address.proxy]
 
 
-def _entries(known_hosts: Path | None) -> list[paramiko.hostkeys.HostKeyEntry]:
-    """The lines of a known_hosts file of ours; the user's own, with hashed names and markers, is left to paramiko."""
-    lines = known_hosts.read_text(errors="replace").splitlines() if known_hosts else []
-    return [entry for line in lines if (entry := paramiko.hostkeys.HostKeyEntry.from_line(line))]
+def _blocked(address: Address, words: str) -> GpuError:
+    """What stood in the way; what no waiting mends is not tried again."""
+    if any(sign in words for sign in ("Host key verification failed", "Permission denied", "REMOTE HOST")):
+        return WayRefused(address.host, words)
+    return Unreachable(address.host, address.port, words)
 
 
-def _keys(address: Address) -> list[str]:
-    """The address's own key, or the `IdentityFile`s that the user's SSH configuration names for this host."""
-    if address.key_file:
-        return [str(address.key_file)]
+def _kept_keys(address: Address) -> list[str]:
+    """`TYPE BASE64` from the known_hosts file that the provider wrote: plain names, no patterns."""
+    file = address.known_hosts
+    if file is None or not file.is_file():
+        raise GpuError(f"{file}, which holds the machine's host key, is missing", "Run `gpu start` again")
+    name = place(address.host, address.port)
+    lines = [line.split() for line in file.read_text(errors="replace").splitlines()]
+    return [" ".join(words[1:3]) for words in lines if len(words) > 2 and name in words[0].split(",")]
+
+
+def _entry(line: str) -> paramiko.hostkeys.HostKeyEntry | None:
+    """None for a line that is damaged, or holds a key of a type that paramiko does not know."""
     try:
-        config = paramiko.SSHConfig.from_path(str(Path("~/.ssh/config").expanduser()))
-    except FileNotFoundError:
-        return []
-    return [key for key in config.lookup(address.host).get("identityfile", []) if Path(key).is_file()]
+        return paramiko.hostkeys.HostKeyEntry.from_line(line)
+    except (paramiko.SSHException, paramiko.hostkeys.InvalidHostKey):
+        return None

@@ -49,7 +49,17 @@ def visit(
         log.touch()
         argv = ssh_argv(address, tty=tty, command=command, seconds=seconds)
         leave = "rm -f " + shlex.quote(str(waiting)).replace("%", "%%")
-        noticing = ["-E", str(log), "-o", "PermitLocalCommand=yes", "-o", f"LocalCommand={leave}"]
+        # Through somebody's shared connection no LocalCommand is run.
+        noticing = [
+            "-E",
+            str(log),
+            "-o",
+            "PermitLocalCommand=yes",
+            "-o",
+            f"LocalCommand={leave}",
+            "-o",
+            "ControlPath=none",
+        ]
         with log.open(errors="replace") as words:
             code = _call([argv[0], *noticing, *argv[1:]])
             return Visit(code, arrived=code != CANNOT_CONNECT or not waiting.exists(), words=words.read().strip())
