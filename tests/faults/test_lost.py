@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
 
 from .census import MACHINE, SPOT
-from .conftest import Person, check_message
+from .conftest import Blow, Person, check_message
 
 START = ("start", "-k", "t2")
 
@@ -22,6 +23,18 @@ def test_terminated_while_it_starts(person: Person, action: str) -> None:
     began = time.monotonic()
     assert "gpu start" in check_message(person.suffer(*START))
     assert time.monotonic() - began < 60
+    person.gpu(*START)
+    assert person.census().ours == MACHINE
+    person.clean()
+
+
+def test_killed_at_its_birth_and_terminated_by_another_a_new_one_is_made(person: Person) -> None:
+    """EC2 refuses the client token that was written down for the first one."""
+    person.strike(START, Blow("RunInstances", 0), signal.SIGKILL)
+    person.control.set("terminate", type="t2.micro")
+    deadline = time.monotonic() + 30
+    while person.census().ours.get("volume"):
+        assert time.monotonic() < deadline
     person.gpu(*START)
     assert person.census().ours == MACHINE
     person.clean()
@@ -71,12 +84,12 @@ def test_a_stopped_machine_without_capacity_is_told_what_there_is(person: Person
     person.clean()
 
 
-@pytest.mark.parametrize("fault", ["no-capacity", "vcpu-limit"])
-def test_spot_that_cannot_be_had_offers_on_demand_at_its_price(person: Person, fault: str) -> None:
-    person.control.set(fault, type="t2.micro")
-    message = check_message(person.suffer(*START, "--spot"))
-    assert "--no-spot" in message and "$0.0116" in message
-    person.control.clear()
+def test_spot_that_cannot_be_had_offers_on_demand_at_its_price(person: Person) -> None:
+    for fault in ("no-capacity", "vcpu-limit"):
+        person.control.set(fault, type="t2.micro")
+        message = check_message(person.suffer(*START, "--spot"))
+        assert "--no-spot" in message and "$0.0116" in message
+        person.control.clear()
     person.gpu(*START, "--no-spot")
     assert person.census().ours == MACHINE
     person.clean()

@@ -204,6 +204,8 @@ def _refused(error: boto.ClientError) -> AwsError:
         str(error.response.get("Error", {}).get("Message", "")).split(" Encoded authorization")[0].strip().rstrip(".")
     )
     what = f"AWS refused {action}: {code}: {said[:300]}"
+    if re.match(r"Signature (expired|not yet current)", said):
+        return AwsError(f"this computer's clock is wrong, says AWS: {said[:300]}", "Set the clock, and try again", code)
     if code in _DENIED:
         permission = re.search(r"perform: ([\w-]+:\w+)", said)
         name = permission[1] if permission else f"ec2:{action}"
