@@ -1,0 +1,166 @@
+"""The machine's end of a copy: it answers what it has, receives or sends, and decides nothing.
+
+Standard library only, Python 3.8 or newer. `link.py` sends it, with what it imports, ahead of every copy, so that
+both ends are always of one version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from . import wire as frames
+from .sender import Part, send_file
+from .staging import Occupied, Refused, Staging, locked
+from .statcache import StatCache
+from .tree import FILE, FOLDER, Manifest, Tree, check_name, decode, encode, fingerprint
+from .wire import Broken, Wire
+
+# The client gives a sign of life every few seconds, whatever it is busy with.
+PATIENCE_SECONDS = 14.0
+
+
+def main() -> int:
+    wire = Wire(0, 1, PATIENCE_SECONDS)
+    try:
+        wire.write(frames.MAGIC)
+        request = json.loads(wire.expect(frames.REQUEST))
+        serve(wire, request)
+    except Broken:
+        return 1
+    return 0
+
+
+def serve(wire: Wire, request: dict[str, Any]) -> None:
+    """One copy to its end. What goes wrong here is answered, not raised."""
+    try:
+        {"receive": receive, "send": send}[request["verb"]](wire, request)
+    except OSError as error:
+        name = error.filename
+        shown = os.fsdecode(name) if isinstance(name, (str, bytes)) else ""
+        wire.send_json({"error": error.strerror or str(error), "errno": error.errno, "name": shown})
+    except Occupied:
+        wire.send_json({"error": "another copy to the same folder is under way", "errno": 0, "name": ""})
+    except (Refused, ValueError) as error:
+        wire.send_json({"error": str(error), "errno": 0, "name": ""})
+
+
+def open_tree(request: dict[str, Any]) -> Tree:
+    folder = os.path.realpath(os.path.abspath(os.fsencode(request["folder"])))
+    parent, name = os.path.split(folder)
+    cache = StatCache(os.path.join(parent, b"." + name + b".manifest"), trust=not request["checksum"])
+    tree = Tree(folder, cache, frozenset(os.fsencode(skipped) for skipped in request["skip"]))
+    tree.look()
+    return tree
+
+
+# Receiving.
+
+
+def receive(wire: Wire, request: dict[str, Any]) -> None:
+    target = os.path.realpath(os.path.abspath(os.fsencode(request["folder"])))
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    with locked(target) as staging:
+        tree = open_tree(request)
+        tree.complete(_nothing)
+        wanted = wire.expect(frames.FINGERPRINT)
+        if wanted and wanted == fingerprint(tree.entries):
+            staging.clear()
+            tree.save()
+            wire.send_json({"same": True})
+            return
+        _tell_what_is_here(wire, staging, tree)
+        _take_in(wire, staging, tree)
+
+
+def _tell_what_is_here(wire: Wire, staging: Staging, tree: Tree) -> None:
+    room = os.statvfs(os.path.dirname(staging.target))
+    facts = {
+        "same": False,
+        "free_bytes": room.f_bavail * room.f_frsize,
+        "free_files": room.f_favail if room.f_files else None,
+        "rsync": shutil.which("rsync") is not None,
+        "target": os.fsdecode(staging.target),
+        "staging": os.fsdecode(staging.tree),
+    }
+    wire.send(frames.ANSWER, json.dumps(facts).encode())
+    wire.send(frames.MANIFEST, encode(tree.entries))
+    wire.send(frames.MANIFEST, encode(staging.contents(_nothing)))
+    wire.flush()
+
+
+def _take_in(wire: Wire, staging: Staging, tree: Tree) -> None:
+    removals: list[bytes] = []
+    takers: dict[bytes, Callable[[bytes], object]] = {
+        frames.DATA: staging.data,
+        frames.FILE: staging.begin,
+        frames.END: staging.end,
+        frames.FOLDER: staging.folder,
+        frames.LINK: lambda payload: staging.link(*payload.split(b"\0")),
+        frames.KEEP: lambda payload: staging.keep(payload[32:], payload[:32]),
+        frames.DROP: lambda payload: staging.drop([payload]),
+        frames.REMOVE: removals.append,
+        frames.CHECK: lambda payload: wire.send_json({"good": staging.check(payload[32:], payload[:32], _nothing)}),
+    }
+    while True:
+        kind, payload = wire.receive()
+        if kind == frames.PUBLISH:
+            break
+        if kind not in takers:
+            raise Refused(f"a frame of no kind: {kind!r}")
+        takers[kind](payload)
+    count = staging.publish(removals, tree)
+    wire.send(frames.ANSWER, json.dumps({"published": count}).encode())
+    wire.send(frames.FINGERPRINT, fingerprint(tree.entries))
+    wire.flush()
+
+
+# Sending.
+
+
+def send(wire: Wire, request: dict[str, Any]) -> None:
+    tree = open_tree(request)
+    if not os.path.isdir(tree.root):
+        raise FileNotFoundError(2, "No such file or directory", request["folder"])
+    tree.left += [name for name, entry in tree.entries.items() if entry.kind not in (FILE, FOLDER)]
+    tree.entries = {name: entry for name, entry in tree.entries.items() if entry.kind in (FILE, FOLDER)}
+    left = [os.fsdecode(name) for name in tree.left]
+    known = wire.expect(frames.FINGERPRINT)
+    if known:
+        tree.complete(_nothing)
+    if known and known == fingerprint(tree.entries):
+        tree.save()
+        wire.send_json({"same": True, "left": left})
+        return
+    wire.send(frames.ANSWER, json.dumps({"same": False, "left": left}).encode())
+    wire.send(frames.MANIFEST, encode(tree.entries))
+    wire.flush()
+    failed = _give_out(wire, tree, decode(wire.expect(frames.WANT)))
+    tree.save()
+    wire.send_json({"failed": failed})
+
+
+def _give_out(wire: Wire, tree: Tree, wanted: Manifest) -> dict[str, str]:
+    """What could not be sent, and why."""
+    failed = {}
+    for name, part in wanted.items():
+        entry = tree.entries[check_name(name)] if name in tree.entries else None
+        if entry is None or entry.kind != FILE:
+            raise Refused(f"a file that is not here: {name!r}")
+        sent, why = send_file(wire, tree.path(name), (name, entry), Part(part.size, part.digest), _ignored)
+        if why:
+            failed[os.fsdecode(name)] = why
+        else:
+            tree.learn(name, sent)
+    return failed
+
+
+def _nothing() -> None:
+    return
+
+
+def _ignored(_count: int) -> None:
+    return

@@ -1,0 +1,174 @@
+"""A folder home from the machine: nothing that comes from there is trusted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from ..errors import GpuError
+from ..providers.base import Address
+from ..reporter import Progress
+from . import wire as frames
+from .copying import Copied, Remaining, complaint, open_tree, persistently, request, size
+from .difference import Difference, compare, room, weight
+from .link import Link, linked
+from .meter import Meter
+from .sender import HEADER
+from .staging import Occupied, Refused, Staging, locked
+from .strangers import shown_name
+from .tree import FILE, FOLDER, LINK, Entry, Manifest, Tree, decode, encode, fingerprint
+
+MARGIN_BYTES = 64 << 20
+
+
+def pull(
+    address: Address, source: PurePosixPath, target: Path, progress: Progress, *, checksum: bool = False
+) -> Copied:
+    """Bring the machine's folder `source` home; links, devices and the like are left there.
+
+    What is at home alone stays. `checksum`: read every byte at both ends again. GpuError names files that changed
+    meanwhile, after the rest is in place.
+    """
+    if target.is_symlink():
+        raise GpuError(f"{target} is a link, and what comes home would go elsewhere", "Move it away")
+    asked = request("send", source, checksum=checksum)
+
+    def attempt(remaining: Remaining) -> Copied:
+        with _at_home(target) as staging:
+            tree = open_tree(target, checksum=checksum and remaining.now == float("inf"))
+            with linked(address, asked) as link:
+                tree.look()
+                tree.complete(link.beat)
+                return _Pull(link, (tree, staging), progress).run(remaining)
+
+    return persistently(attempt)
+
+
+@contextmanager
+def _at_home(target: Path) -> Iterator[Staging]:
+    """The staging folder, with what can go wrong on this computer's disk as one sentence."""
+    try:
+        with locked(os.fsencode(target.absolute())) as staging:
+            yield staging
+    except OSError as error:
+        where = shown_name(os.fsencode(error.filename)) if isinstance(error.filename, (str, bytes)) else str(target)
+        raise GpuError(f"{where} cannot be written: {error.strerror}", "Mend that; what has arrived is kept") from error
+    except Occupied as error:
+        raise GpuError(f"another copy to {target} is under way", "Wait for it, then do it again") from error
+    except Refused as error:
+        raise GpuError(f"what came for {target} is refused: {error}", "Do not trust this machine") from error
+
+
+class _Pull:
+    def __init__(self, link: Link, places: tuple[Tree, Staging], progress: Progress) -> None:
+        self._link, self._wire, self._progress = link, link.wire, progress
+        self._tree, self._staging = places
+        self._failed: dict[bytes, str] = {}
+
+    def run(self, remaining: Remaining) -> Copied:
+        staged = self._staging.contents(self._link.beat)
+        # Nothing here to compare with: the machine need not read everything before it sends.
+        known = fingerprint(self._tree.entries) if self._tree.entries or staged else b""
+        self._wire.send(frames.FINGERPRINT, known)
+        answer = self._link.answer()
+        left = tuple(shown_name(os.fsencode(str(name))) for name in answer.get("left", ()))
+        if answer.get("same"):
+            self._staging.clear()
+            self._tree.save()
+            self._progress.update(1, 1)
+            return Copied(left=left)
+        wanted = self._manifest()
+        difference = compare(wanted, self._tree.entries, staged, lambda name: wanted[name].digest, mirror=False)
+        self._refuse_to_remove(difference)
+        self._check_room(difference, wanted)
+        due = weight(difference, wanted)
+        remaining.now = min(remaining.now, due)
+        self._receive(difference, wanted)
+        return Copied(len(difference.files) + len(difference.arrived), due, left=left)
+
+    def _manifest(self) -> Manifest:
+        try:
+            wanted = decode(self._wire.expect(frames.MANIFEST))
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        for name, entry in wanted.items():
+            if entry.kind not in (FILE, FOLDER):
+                raise Refused(f"a link: {shown_name(name)}")
+        return wanted
+
+    def _refuse_to_remove(self, difference: Difference) -> None:
+        for name in difference.gone:
+            if self._tree.entries[name].kind != LINK:
+                raise GpuError(
+                    f"{shown_name(self._tree.path(name))} is a file here and a folder there, or the reverse",
+                    "Move it away",
+                )
+
+    def _check_room(self, difference: Difference, wanted: Manifest) -> None:
+        needed, free = room(difference, wanted), shutil.disk_usage(os.path.dirname(self._staging.target)).free
+        if needed and needed + min(MARGIN_BYTES, needed) > free:
+            raise GpuError(
+                f"{size(needed)} are to come home, and the disk of this computer has {size(free)} left", "Make room"
+            )
+
+    def _receive(self, difference: Difference, wanted: Manifest) -> None:
+        total = sum(entry.size for entry in wanted.values())
+        due = weight(difference, wanted)
+        meter = Meter(self._progress, total, done=total - due, files=len(difference.files))
+        self._staging.drop(difference.useless)
+        for name, digest in difference.arrived.items():
+            self._staging.keep(name, digest)
+        for name in difference.others:
+            self._staging.folder(name)
+        asked = {name: Entry(FILE, part.size, 0, part.digest) for name, part in difference.files.items()}
+        self._wire.send(frames.WANT, encode(asked))
+        self._wire.flush()
+        self._take_files(asked, wanted, meter)
+        self._staging.publish(difference.gone, self._tree)
+        meter.end()
+        if self._failed:
+            raise complaint(self._failed, "brought home")
+
+    def _take_files(self, asked: Manifest, wanted: Manifest, meter: Meter) -> None:
+        waiting = dict(asked)
+        while True:
+            kind, payload = self._wire.receive()
+            if kind == frames.FILE:
+                self._begin(payload, waiting, wanted)
+            elif kind == frames.DATA:
+                self._staging.data(payload)
+                meter.bytes(len(payload))
+            elif kind == frames.END:
+                self._end(payload, wanted)
+                meter.file()
+            elif kind == frames.ANSWER:
+                return self._finish(self._link.checked(payload), waiting)
+            else:
+                raise Refused(f"a frame of no kind: {kind!r}")
+
+    def _begin(self, header: bytes, waiting: Manifest, wanted: Manifest) -> None:
+        name = header[HEADER.size :]
+        if name not in waiting:
+            raise Refused(f"a file that was not asked for: {shown_name(name)}")
+        _mtime, length, offset = HEADER.unpack_from(header)
+        if length != wanted[name].size or offset not in (0, waiting.pop(name).size):
+            raise Refused(f"another size than was announced: {shown_name(name)}")
+        self._staging.begin(header)
+
+    def _end(self, payload: bytes, wanted: Manifest) -> None:
+        name, good = self._staging.end(payload)
+        announced = wanted[name].digest
+        if good and announced and self._staging.verified[name] != announced:
+            self._staging.drop([name])
+            good = False
+        if not good:
+            self._failed[name] = "changed"
+
+    def _finish(self, answer: dict[str, object], waiting: Manifest) -> None:
+        failed = answer.get("failed")
+        told = failed if isinstance(failed, dict) else {}
+        for name in waiting:
+            self._failed[name] = str(told.get(os.fsdecode(name), "was not sent"))[:100]

@@ -1,0 +1,271 @@
+"""Where a copy arrives: a folder beside its target, out of which whole, verified files are renamed into place.
+
+Standard library only, Python 3.8 or newer: this runs at both ends of a copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from .sender import HEADER, WHOLE
+from .statcache import StatCache
+from .tree import FILE, PIECE, Manifest, Tree, check_name
+
+PATIENCE_SECONDS = 30.0
+LOOK_SECONDS = 0.05
+
+
+class Occupied(Exception):
+    """Another copy to the same target is under way."""
+
+
+class Refused(Exception):
+    """What arrives is not what was agreed on."""
+
+
+def folder_beside(target: bytes) -> bytes:
+    """Hidden, and on the same disk wherever the target's own links lead."""
+    parent, name = os.path.split(os.path.realpath(target))
+    return os.path.join(parent, b"." + name + b".part")
+
+
+@contextlib.contextmanager
+def locked(target: bytes, seconds: float = PATIENCE_SECONDS) -> Iterator[Staging]:
+    """The target's staging folder, for one at a time; Occupied after so many seconds. Kept while it holds anything."""
+    folder = folder_beside(target)
+    until = time.monotonic() + seconds
+    while True:
+        os.makedirs(folder, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if _take(descriptor, folder):
+            break
+        os.close(descriptor)
+        if time.monotonic() > until:
+            raise Occupied
+        time.sleep(LOOK_SECONDS)
+    try:
+        yield Staging(os.path.realpath(target), os.path.join(folder, b"tree"))
+    finally:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+        os.close(descriptor)
+
+
+def _take(descriptor: int, folder: bytes) -> bool:
+    """The folder itself is locked, and may have been taken away by who had it before."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine, there = os.fstat(descriptor), os.lstat(folder)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+
+class Staging:
+    def __init__(self, target: bytes, tree: bytes) -> None:
+        self.target, self.tree = target, tree
+        self.verified: dict[bytes, bytes] = {}
+        """Files that are whole in here, with their digests."""
+        self._others: set[bytes] = set()
+        self._folders: set[bytes] = set()
+        self._open: tuple[int, bytes, hashlib._Hash, int] | None = None
+
+    def contents(self, beat: Callable[[], None]) -> Manifest:
+        """What an interrupted copy has left, read anew; a file may be the beginning of one."""
+        left = Tree(self.tree, StatCache(b""))
+        left.look()
+        left.complete(beat)
+        return {name: entry for name, entry in left.entries.items() if entry.kind == FILE and entry.digest}
+
+    def keep(self, name: bytes, digest: bytes) -> None:
+        """A file of an earlier copy is wanted as it is."""
+        self.verified[check_name(name)] = digest
+
+    def check(self, name: bytes, digest: bytes, beat: Callable[[], None]) -> bool:
+        """Whether a file that came another way is what it should be; then it is kept."""
+        found = self.contents_of(check_name(name), beat)
+        if found == digest:
+            self.keep(name, digest)
+        return found == digest
+
+    def contents_of(self, name: bytes, beat: Callable[[], None]) -> bytes:
+        one = Tree(self.tree, StatCache(b""))
+        one.refresh(name)
+        return one.digest(name, beat) if name in one.entries else b""
+
+    def begin(self, header: bytes) -> None:
+        """A file comes; its bytes follow from the offset on."""
+        mtime_ns, size, offset = HEADER.unpack_from(header)
+        name = check_name(header[HEADER.size :])
+        if self._open or not 0 <= offset <= size:
+            raise Refused(f"a file out of turn: {name!r}")
+        self.verified.pop(name, None)
+        descriptor = self._create(name, keep=offset > 0)
+        self._open = (descriptor, name, _hash_start(descriptor, offset), size - offset)
+        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+        self._mtime_ns = mtime_ns
+
+    def _create(self, name: bytes, *, keep: bool) -> int:
+        path = self._place(self.tree, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if keep else os.O_TRUNC)
+        return os.open(path, flags, 0o666)
+
+    def data(self, piece: bytes) -> None:
+        if self._open is None or len(piece) > self._open[3]:
+            raise Refused("more bytes than were announced")
+        descriptor, name, whole, left = self._open
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        whole.update(piece)
+        self._open = (descriptor, name, whole, left - len(piece))
+
+    def end(self, payload: bytes) -> tuple[bytes, bool]:
+        """The file's name, and whether it is whole; what is not is taken away."""
+        if self._open is None:
+            raise Refused("an end without a file")
+        descriptor, name, whole, left = self._open
+        self._open = None
+        good = left == 0 and payload == WHOLE + whole.digest()
+        if good:
+            os.utime(descriptor, ns=(self._mtime_ns, self._mtime_ns))
+            self.verified[name] = whole.digest()
+        os.close(descriptor)
+        if not good:
+            self.drop([name])
+        return name, good
+
+    def link(self, name: bytes, text: bytes) -> None:
+        path = self._place(self.tree, check_name(name))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        os.symlink(text, path)
+        self._others.add(name)
+
+    def folder(self, name: bytes) -> None:
+        self._make_folder(self.tree, check_name(name))
+        self._others.add(name)
+
+    def drop(self, names: Iterable[bytes]) -> None:
+        for name in names:
+            self.verified.pop(name, None)
+            _remove(self._place(self.tree, check_name(name)))
+
+    def publish(self, removals: Iterable[bytes], published: Tree) -> int:
+        """Rename all that is whole into place, take away what is gone; returns how many files are new.
+
+        Nothing partial is left behind. `published` then knows what is there.
+        """
+        self._abandon()
+        gone = sorted((check_name(name) for name in removals), reverse=True)
+        for name in gone:
+            if self._is_inside(self.target, name):
+                _remove(os.path.join(self.target, name))
+                published.entries.pop(name, None)
+        os.makedirs(self.tree, exist_ok=True)
+        if os.path.lexists(self.target):
+            self._publish_each()
+            shutil.rmtree(self.tree)
+        else:
+            self._clear_rest()
+            os.rename(self.tree, self.target)
+        for name, digest in self.verified.items():
+            published.received(name, digest)
+        for name in self._others:
+            published.refresh(name)
+        published.save()
+        return len(self.verified)
+
+    def clear(self) -> None:
+        """Nothing of an interrupted copy is of use any more."""
+        shutil.rmtree(self.tree, ignore_errors=True)
+
+    def _abandon(self) -> None:
+        if self._open is not None:
+            raise Refused("a file without an end")
+
+    def _publish_each(self) -> None:
+        self._folders.clear()
+        for name in sorted(self._others):
+            source = os.path.join(self.tree, name)
+            if os.path.islink(source):
+                os.replace(source, self._place(self.target, name))
+            else:
+                self._make_folder(self.target, name)
+        for name in self.verified:
+            os.replace(os.path.join(self.tree, name), self._place(self.target, name))
+
+    def _clear_rest(self) -> None:
+        """Out of the folder that becomes the target: whatever is not part of it."""
+        wanted = set(self.verified) | self._others
+        for name in list(wanted):
+            while name := os.path.dirname(name):
+                wanted.add(name)
+        rest = Tree(self.tree, StatCache(b""))
+        rest.look()
+        for name in sorted({*rest.entries, *rest.left} - wanted, reverse=True):
+            _remove(os.path.join(self.tree, name))
+
+    def _place(self, root: bytes, name: bytes) -> bytes:
+        """The path of a name, its folders made."""
+        self._make_folder(root, os.path.dirname(name))
+        return os.path.join(root, name)
+
+    def _make_folder(self, root: bytes, name: bytes) -> None:
+        """A real folder, and so are all above it: a link, or a file, in its place is taken away."""
+        path = os.path.join(root, name) if name else root
+        if path in self._folders:
+            return
+        if name:
+            self._make_folder(root, os.path.dirname(name))
+        else:
+            os.makedirs(os.path.dirname(root), exist_ok=True)
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                os.unlink(path)
+                os.mkdir(path)
+        self._folders.add(path)
+
+    @staticmethod
+    def _is_inside(root: bytes, name: bytes) -> bool:
+        """Whether no link stands between the folder and the name."""
+        while name := os.path.dirname(name):
+            if os.path.islink(os.path.join(root, name)):
+                return False
+        return True
+
+
+def _hash_start(descriptor: int, offset: int) -> hashlib._Hash:
+    """Of the first bytes of a file that is to be gone on with, which ends there from now on."""
+    whole, left = hashlib.sha256(), offset
+    while left:
+        piece = os.read(descriptor, min(PIECE, left))
+        if not piece:
+            raise Refused("a file that was to be gone on with is shorter by now")
+        whole.update(piece)
+        left -= len(piece)
+    if offset:
+        os.ftruncate(descriptor, offset)
+    return whole
+
+
+def _remove(path: bytes) -> None:
+    """A file, a link, or a folder with all that is in it; nothing where there is none."""
+    try:
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
