@@ -73,6 +73,10 @@ class Profile:
     """Hours after a start at which it stops itself whatever it does; 0: never. `gpu keep` holds that off, too."""
     budget: float | None = None
     """US dollars in all, from the ledger: nothing starts beyond it, and what runs is stopped."""
+    host: str | None = None
+    """A machine of one's own, as `ssh HOST` finds it: an alias of `~/.ssh/config`, or `user@host`."""
+    gpu: int | None = None
+    """The number of the GPU there that runs take; None: one that nobody uses."""
 
 
 _VALUES: Mapping[str, tuple[str, tuple[type, ...]]] = {

@@ -134,6 +134,9 @@ def credentials_at_hand(environ: Mapping[str, str]) -> bool:
 
 
 def _print_started(given: Given, desk: Desk, state: State) -> None:
+    if state.machine_type is None:
+        given.show(state_document(state), f"{state.machine_id} is {state.phase}")
+        return
     price = verbs.describe_price(state.price, free=desk.profile.emulated) if state.price else "not known for this type"
     spot = ", at the spot price" if state.spot else ""
     text = f"{state.machine_id} ({state.machine_type}{spot}) is {state.phase} at {state.ip}\nprice: {price}"
@@ -179,11 +182,18 @@ def status_document(desk: Desk, found: verbs.Status) -> dict[str, Any]:
     }
 
 
+def _machine_line(found: verbs.Status) -> str:
+    state, address = found.state, found.address
+    if state.machine_type is None and address:
+        return f"{state.machine_id} is {state.phase}, entered as {address.user}@{address.host} port {address.port}"
+    return f"{state.kind}: {state.machine_id} ({state.machine_type}) is {state.phase} at {state.ip or 'no address'}"
+
+
 def status_lines(desk: Desk, found: verbs.Status) -> list[str]:
     state = found.state
     if state.machine_id is None:
         return [f"there is no {state.kind} machine in the profile {desk.profile.name}; create it with: gpu start"]
-    lines = [f"{state.kind}: {state.machine_id} ({state.machine_type}) is {state.phase} at {state.ip or 'no address'}"]
+    lines = [_machine_line(found)]
     if found.cost and state.phase == "running":
         free = ", had it been on AWS" if desk.profile.emulated else ""
         lines.append(f"up {found.cost.hours:.2f} hours, ${found.cost.session:.2f} so far{free}")

@@ -23,7 +23,16 @@ def _aws(profile: Profile, *, kind: str, home: Home, endpoint_url: str | None, s
     return AwsProvider.open(profile, kind=kind, home=home, endpoint_url=endpoint_url, say=say)
 
 
-FACTORIES: Mapping[str, Factory] = {"aws": _aws}
+def _server(
+    profile: Profile, *, kind: str, home: Home, endpoint_url: str | None, say: Callable[[str], None]
+) -> Provider:
+    del home, endpoint_url, say
+    from .server import ServerProvider
+
+    return ServerProvider.open(profile, kind=kind)
+
+
+FACTORIES: Mapping[str, Factory] = {"aws": _aws, "server": _server}
 
 
 def open_provider(

@@ -104,6 +104,15 @@ class Provider(Protocol):
 
 
 @runtime_checkable
+class LeftAlone(Protocol):
+    """A provider whose machine is somebody's own: gpu works in a home folder there, and neither starts, stops, pays
+    for, changes nor removes the machine."""
+
+    def whose(self) -> str:
+        """The beginning of a sentence: «box is a machine of your own»."""
+
+
+@runtime_checkable
 class Removable(Protocol):
     """A provider whose machine can be removed altogether."""
 

@@ -9,6 +9,7 @@ from ..errors import GpuError, UsageError
 from ..remote import awake
 from ..remote.awake import Wakefulness
 from ..remote.ssh import Connection
+from . import own
 from .desk import Desk
 
 
@@ -20,6 +21,8 @@ def keep(desk: Desk, seconds: float | None) -> datetime | None:
             f"a machine is kept awake for at most {awake.LONGEST_KEEP.days} days at a time",
             "Set `autostop: 0` in its profile to have it never stop when idle",
         )
+    if desk.known_address() is None:
+        own.refuse(desk.provider(), "never stops by itself", "There is nothing to hold off")
     until = None if span is None else datetime.now(timezone.utc) + span
     with desk.connect() as connection:
         awake.keep(connection, until)

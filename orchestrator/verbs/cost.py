@@ -12,6 +12,7 @@ from ..bill import Charge
 from ..errors import GpuError
 from ..providers.base import Price, State
 from ..sessions import Holding, Session, Sessions
+from . import own
 from .desk import Desk
 
 RUNNING = ("pending", "running")
@@ -83,6 +84,7 @@ def _said(desk: Desk) -> Iterator[None]:
 
 def report(desk: Desk, *, now: datetime | None = None) -> Report:
     """The whole bill, after EC2 has been asked how things stand; where it cannot be asked, from the ledger alone."""
+    _refuse_own(desk)
     unchecked = _check(desk, now)
     moment, book = _now(now), _book(desk)
     found = bill.charges(book.sessions(), book.holdings(), moment)
@@ -149,6 +151,14 @@ def stop_sentence(desk: Desk, state: State) -> str:
     month = _storage(desk).per_month(size)
     where = " on AWS; here it is free" if desk.profile.emulated else ""
     return f"its disk of {size} GB and its address go on costing ${month:.2f} a month until `gpu destroy`{where}"
+
+
+def _refuse_own(desk: Desk) -> None:
+    try:
+        provider = desk.provider()
+    except GpuError:
+        return  # who cannot be asked has rented all the same what is in the ledger
+    own.refuse(provider, "what it costs is between you and its owner", "gpu counts only what it rents itself")
 
 
 def _book(desk: Desk) -> Sessions:

@@ -10,6 +10,7 @@ from ..errors import MachineAbsent, ToolMissing
 from ..remote.openssh import config_block
 from ..remote.visit import NotReached, Visit, visit
 from ..state import lock
+from . import own
 from .desk import DOOR_SECONDS, Desk
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 def ip(desk: Desk) -> str:
     """The machine's elastic IP, running or stopped."""
-    state = desk.provider().state()
+    provider = desk.provider()
+    own.refuse(provider, "has no elastic IP", "Where it is, your SSH configuration says; see it with: gpu status")
+    state = provider.state()
     if state.ip is None:
         raise MachineAbsent(desk.kind, desk.profile.name)
     return state.ip
@@ -26,7 +29,9 @@ def ip(desk: Desk) -> str:
 
 def get(desk: Desk, kind: str) -> str:
     """The instance id of the kind's machine, running or stopped; commands act on that kind from now on."""
-    state = desk.provider(kind).state()
+    provider = desk.provider(kind)
+    own.refuse(provider, "has no kinds and no instance id", "Leave it out: every command acts on that one machine")
+    state = provider.state()
     # First: `gpu get t2; gpu start` makes the machine that is not there yet.
     desk.state_file.select_kind(kind)
     if state.machine_id is None:

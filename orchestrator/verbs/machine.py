@@ -9,12 +9,12 @@ from pathlib import Path
 
 from .. import prices
 from ..errors import Declined, GpuError, MachineAbsent, NotOffered
-from ..providers.base import Address, Plan, Price, Provider, Removable, Resizable, Scripted, State, Wish
+from ..providers.base import Address, LeftAlone, Plan, Price, Provider, Removable, Resizable, Scripted, State, Wish
 from ..remote import jobs, ssh
 from ..remote.awake import look
 from ..remote.job import Job
 from ..settings import Profile
-from . import awake, cost, entrance, environment
+from . import awake, cost, entrance, environment, own
 from .desk import BOOT_SECONDS, Desk
 
 LOOK_SECONDS = 15.0
@@ -47,6 +47,8 @@ class Status:
 def start(desk: Desk, wish: Wish) -> State:
     """Create what is missing, start it, and return once SSH answers."""
     provider = desk.provider(wish.kind)
+    if isinstance(provider, LeftAlone):
+        return own.greet(desk, wish)
     cost.note(desk, provider.state())
     plan = provider.plan(wish)
     if plan.spends:
@@ -65,6 +67,7 @@ def init(desk: Desk, wish: Wish) -> State:
     """Create what is missing and leave the machine stopped; one that is there stays as it is."""
     wish = replace(wish, rest=True)
     provider = desk.provider(wish.kind)
+    own.refuse(provider, "is there already", "See that it answers with: gpu start")
     before = provider.state()
     interrupted = desk.state_file.kept_token(_begun(wish)) is not None
     if before.machine_id and not interrupted:
@@ -122,6 +125,9 @@ class Preview:
 
 def preview_start(desk: Desk, wish: Wish) -> Preview:
     provider = desk.provider(wish.kind)
+    own.refuse(
+        provider, "nothing of it would be made or started", "Leave --dry-run out: gpu only looks whether it answers"
+    )
     if wish.rest and provider.state().machine_id:
         return Preview(Plan(()), ())
     return preview(provider, provider.plan(wish))
@@ -168,13 +174,19 @@ def resize(desk: Desk, wish: Wish) -> State:
 def resizable(desk: Desk) -> Resizable:
     provider = desk.provider()
     if not isinstance(provider, Resizable):
-        raise NotOffered(f"the machine of the profile {desk.profile.name} is your own", "gpu cannot change what it is")
+        raise NotOffered(
+            f"the machine of the profile {desk.profile.name} is your own",
+            "gpu cannot change what it is; name another host in its profile",
+        )
     return provider
 
 
 def removable(desk: Desk, provider: Provider) -> Removable:
     if not isinstance(provider, Removable):
-        raise NotOffered(f"the machine of the profile {desk.profile.name} is your own", "gpu removes nothing from it")
+        raise NotOffered(
+            f"the machine of the profile {desk.profile.name} is your own, and gpu removes nothing from it",
+            "What gpu put there is in ~/gpu: see it with `gpu ssh -- ls gpu`, and remove it yourself",
+        )
     return provider
 
 
@@ -216,6 +228,8 @@ def list_price(profile: Profile, kind: str | None) -> str:
 def stop(desk: Desk) -> State:
     """Stop, wait until stopped, and say what the session cost and what goes on costing."""
     provider = desk.provider()
+    if isinstance(provider, LeftAlone):
+        return own.leave(desk)
     before = provider.state()
     if before.phase == "absent":
         raise MachineAbsent(desk.kind, desk.profile.name)
@@ -251,6 +265,8 @@ def cost_of(state: State, now: datetime | None = None) -> Cost | None:
 def status(desk: Desk) -> Status:
     """What is true now, the runs on the machine included when it answers."""
     provider = desk.provider()
+    if isinstance(provider, LeftAlone):
+        return _own_status(desk, provider.whose())
     state = provider.state()
     if cost.enforce(desk, state):
         desk.reporter.line(f"the budget of the profile {desk.profile.name} is spent, so the machine is being stopped")
@@ -268,6 +284,21 @@ def status(desk: Desk) -> Status:
     except GpuError as error:
         return Status(state, cost_of(state), address, (), unfetched, trouble=str(error))
     return Status(state, cost_of(state), address, runs, unfetched, awake=tuple(awake.sentences(wakefulness)))
+
+
+def _own_status(desk: Desk, whose: str) -> Status:
+    """Of a machine of one's own: nothing is paid, and nothing stops it. It may only be silent."""
+    provider = desk.provider()
+    state, address = provider.state(), provider.address()
+    unfetched = tuple(entry.run_id for entry in desk.ledger.unfetched(desk.kind))
+    try:
+        with ssh.connect(address, wait=0) as connection:
+            runs = tuple(jobs.jobs(connection))
+    except ssh.Unreachable as error:
+        return Status(replace(state, phase="silent"), None, address, (), unfetched, trouble=str(error))
+    except GpuError as error:
+        return Status(state, None, address, (), unfetched, trouble=str(error))
+    return Status(state, None, address, runs, unfetched, awake=(f"{whose}: gpu neither starts nor stops it",))
 
 
 def destroy(desk: Desk, *, abandon: bool = False) -> bool:

@@ -135,6 +135,7 @@ def ask(desk: Desk, vcpus: float | None = None, *, spot: bool | None = None) -> 
 def _market(desk: Desk, provider: Provider) -> Market:
     if not isinstance(provider, HasMarket):
         raise NotOffered(
-            f"the machine of the profile {desk.profile.name} is your own", "It has no market and no quotas"
+            f"the machine of the profile {desk.profile.name} is your own",
+            "It has no market and no quotas; what it has is listed by: gpu doctor",
         )
     return provider.market()
