@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import providers
 from ..bounded import TooLong, within
 from ..errors import GpuError, NotOffered
-from ..providers.base import Examinable, Finding, HasMarket, Provider
+from ..providers.base import Examinable, Finding, HasMarket, LeftAlone, Provider
 from ..remote import awake
 from ..remote.ssh import Connection, connect
 from ..sandbox import region, sshd
@@ -28,6 +29,10 @@ VITALS_SECONDS = 150.0
 LEAST_FREE = 5e9
 LEAST_SHARE = 0.05
 INSTALL = "Install it: sudo apt-get install"
+OWN_ENVIRONMENT = (
+    "Make ~/gpu/env there a Python environment with torch, or a link to one: "
+    "gpu ssh -- 'mkdir -p gpu && ln -sfn VENV gpu/env'"
+)
 
 
 def policy(desk: Desk) -> str:
@@ -140,8 +145,20 @@ def _machine(provider: Provider) -> Iterator[Finding]:
         return
     with connection:
         yield _look("ssh there", lambda: _round_trip(connection, time.monotonic() - began))
+        if isinstance(provider, LeftAlone):
+            yield from map(_for_a_guest, _inside(connection))
+            return
         yield from _inside(connection)
         yield _self_stop(connection)
+
+
+def _for_a_guest(finding: Finding) -> Finding:
+    """On a machine of one's own nothing is installed for everybody, and nothing is provisioned over."""
+    if finding.remedy == torchcheck.PROVISION:
+        return replace(finding, remedy=OWN_ENVIRONMENT)
+    if finding.remedy.startswith(INSTALL) and finding.name.endswith(" there"):
+        return replace(finding, remedy="Ask whoever runs the machine to install it")
+    return finding
 
 
 def _round_trip(connection: Connection, connecting: float) -> str:
