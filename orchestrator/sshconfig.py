@@ -34,6 +34,8 @@ class Effective:
     identities_only: bool
     agent: str | None
     """The agent's socket; None: no agent is asked."""
+    alias: str | None
+    """HostKeyAlias."""
     known_as: tuple[str, ...]
     """What known_hosts may call it: the first name with a key counts."""
     known_hosts: tuple[Path, ...]
@@ -59,6 +61,7 @@ def effective(name: str, *, user: str | None = None, port: int | None = None) ->
         identities=tuple(Path(path) for path in identities),
         identities_only=said.get("identitiesonly") == "yes",
         agent=_agent(said.get("identityagent"), tokens),
+        alias=alias,
         # Like ssh itself: on another port than 22 a key of the bare host counts too.
         known_as=(alias,) if alias else (plain,) if there == 22 else (f"[{plain}]:{there}", plain),
         known_hosts=tuple(Path(_expand(file, tokens)) for file in files if file != NOTHING),

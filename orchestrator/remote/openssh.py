@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..providers.base import Address
+from ..sshconfig import effective
 
 CONNECT_SECONDS = 10.0
 
@@ -51,14 +52,34 @@ def ssh_argv(
 
 def config_block(address: Address, name: str) -> str:
     """The same as a block for `~/.ssh/config`: `ssh NAME`, scp, rsync and editors then find the machine."""
+    if not address.key_file:
+        return _block(name, _own_lines(address))
     lines = [f"HostName {address.host}", f"Port {address.port}", f"User {_word(address.user)}"]
-    if address.key_file:
-        lines += [f"IdentityFile {_quoted(address.key_file)}", "IdentitiesOnly yes", "IdentityAgent none"]
+    lines += [f"IdentityFile {_quoted(address.key_file)}", "IdentitiesOnly yes", "IdentityAgent none"]
     if address.known_hosts:
         lines += [f"UserKnownHostsFile {_quoted(address.known_hosts)}", "GlobalKnownHostsFile /dev/null"]
     if address.proxy:
         lines.append(f"ProxyJump {address.proxy}")
-    lines += ["StrictHostKeyChecking yes", "UpdateHostKeys no"]
+    return _block(name, lines)
+
+
+def _own_lines(address: Address) -> list[str]:
+    """What the user's configuration says of the host, under another name; what it says of every host stays there."""
+    where = effective(address.host, user=address.user, port=address.port)
+    lines = [f"HostName {where.host}", f"Port {where.port}", f"User {_word(where.user)}"]
+    if where.alias:
+        lines.append(f"HostKeyAlias {where.alias}")
+    lines += [f"IdentityFile {_quoted(file)}" for file in where.identities if file.exists()]
+    lines += ["IdentitiesOnly yes"] if where.identities_only else []
+    if where.known_hosts:
+        lines.append(f"UserKnownHostsFile {' '.join(_quoted(file) for file in where.known_hosts)}")
+    if where.way:
+        lines.append(f"ProxyCommand {shlex.join(where.way).replace('%', '%%')}")
+    return lines
+
+
+def _block(name: str, lines: Sequence[str]) -> str:
+    lines = [*lines, "StrictHostKeyChecking yes", "UpdateHostKeys no"]
     # A pattern would make the block speak of other machines too.
     host = re.sub(r"[^A-Za-z0-9._-]", "-", name)
     return "\n    ".join([f"Host {host}", *lines])

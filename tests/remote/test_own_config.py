@@ -17,7 +17,7 @@ from orchestrator import sshconfig
 from orchestrator.errors import GpuError
 from orchestrator.providers.base import Address
 from orchestrator.remote import ssh
-from orchestrator.remote.openssh import ssh_argv
+from orchestrator.remote.openssh import config_block, ssh_argv
 from orchestrator.remote.ssh import connect
 from orchestrator.remote.way import Way
 
@@ -357,3 +357,15 @@ def test_tokens_and_variables_in_a_keys_path(own: Own, monkeypatch: pytest.Monke
     own.configure("IdentityFile ${KEYS}/%n-100%%", key=None)
     own.common()
     assert words(own.address())
+
+
+def test_a_block_for_other_clients(own: Own, gate: Machine) -> None:
+    own.configure("ProxyJump gate,gate\nHostKeyAlias the-box")
+    gates(own, gate)
+    own.common()
+    own.known_hosts.write_text(own.known_hosts.read_text().replace(own.place, "the-box"))
+    block = config_block(own.address(), "gpu-box")
+    with (own.folder / "config").open("a") as config:
+        config.write(block + "\n")
+    done = subprocess.run(["ssh", "-o", "BatchMode=yes", "gpu-box", "cd && pwd"], capture_output=True, check=False)
+    assert done.stdout.decode().strip() == str(own.machine.home), done.stderr
