@@ -15,7 +15,7 @@ from orchestrator.settings import Home, Profile
 
 from .conftest import CREDENTIALS, Person, check_message
 
-COMMANDS = (("start", "-k", "t2"), ("init", "-k", "t2"), ("stop",), ("resize", "p2", "-k", "t2"), ("destroy",))
+COMMANDS = (("start", "-k", "t2"), ("resize", "p2", "-k", "t2"), ("destroy",))
 
 
 def changes(person: Person, after: int) -> list[str]:

@@ -17,7 +17,7 @@ def phase(person: Person) -> str:
     return str(person.json("status", "-k", "t2")["phase"])
 
 
-@pytest.mark.parametrize("action", ["RunInstances", "AssociateAddress"])
+@pytest.mark.parametrize("action", ["RunInstances", pytest.param("AssociateAddress", marks=pytest.mark.slow)])
 def test_terminated_while_it_starts(person: Person, action: str) -> None:
     person.control.set("terminate", action=action, times=1, type="t2.micro")
     began = time.monotonic()
@@ -40,6 +40,7 @@ def test_killed_at_its_birth_and_terminated_by_another_a_new_one_is_made(person:
     person.clean()
 
 
+@pytest.mark.slow
 def test_terminated_while_it_stops_or_changes(person: Person) -> None:
     for words, action in ((("stop", "-k", "t2"), "StopInstances"), (("resize", "p2", "-k", "t2"), "StopInstances")):
         person.gpu(*START)
@@ -61,17 +62,12 @@ def test_stuck_pending_it_gives_up_and_goes_on_later(person: Person, monkeypatch
     person.clean()
 
 
-def test_a_type_beyond_the_quota_is_refused_before_the_stop(person: Person) -> None:
-    person.gpu(*START)
+def test_what_a_stopped_machine_cannot_be_is_told_with_what_it_can(person: Person) -> None:
+    person.gpu("init", "-k", "t2")
     begun = len(person.control.calls())
     message = check_message(person.suffer("resize", "g4dn.12xlarge", "-k", "t2"))
     assert "48 vCPUs" in message and "gpu quota --request" in message and "Nothing was changed" in message
     assert not [call for call in person.control.calls(after=begun) if call["changes"]]
-    person.clean()
-
-
-def test_a_stopped_machine_without_capacity_is_told_what_there_is(person: Person) -> None:
-    person.gpu("init", "-k", "t2")
     person.control.set("no-capacity", type="t2.micro")
     began = time.monotonic()
     message = check_message(person.suffer(*START))
