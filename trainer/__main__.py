@@ -15,7 +15,10 @@ from .errors import TrainerError, UsageError
 
 
 class Terminated(BaseException):
-    """SIGTERM: unwinds like Ctrl-C, so that temporary files go and the feature cache is kept."""
+    """SIGTERM: unwinds like Ctrl-C, so that temporary files go and what is done is kept.
+
+    Every step of the fit has left a checkpoint before, and the features that are done are written on the way out.
+    """
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Terminated:
-        print("terminated", file=sys.stderr)
+        print("terminated; what is done is kept, and --resume goes on from there", file=sys.stderr)
         return 143
     return 0
 
@@ -63,6 +66,7 @@ def _train(asked: argparse.Namespace) -> None:
         batch=asked.batch_size,
         seed=asked.seed,
         device=asked.device,
+        resume=asked.resume,
     )
     result = job.Job(options, found, _say).run()
     written = (run_folder.WEIGHTS, run_folder.SUBMISSION, run_folder.REPORT)
@@ -94,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=_positive, default=32, metavar="N", help="photographs at once (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of the order of the photographs in a pass (%(default)s)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (%(default)s)")
+    add("--resume", action="store_true", help="go on from the checkpoint that an interrupted run left in --out")
     add("--cache", type=Path, metavar="DIR", help="features and downloaded weights are kept here")
     add("--weights", type=Path, metavar="FILE", help="weights at hand, .pth or .safetensors")
     add("--weights-url", metavar="URL", help="get the weights here; needs --weights-sha256")

@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+WRITE_SECONDS = 2.0
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -41,6 +44,49 @@ def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     # Tensors that share their memory (or are views) are no safetensors; a copy of each is.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     write_bytes(path, safetensors.torch.save(plain))
+
+
+class Progress:
+    """How far a fit has come, in one file that is whole or not there. `facts` goes with every `save`."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        """What the file holds is taken only if it was written under the same `key`: the same photographs and wish."""
+        self._path, self._key = path, key
+        self.tensors: dict[str, Tensor] = {}
+        self.facts: dict[str, Any] = {}
+        self._waiting: tuple[dict[str, Tensor], str] | None = None
+        self._written = time.monotonic()
+        self._read()
+
+    def save(self, tensors: Mapping[str, Tensor]) -> None:
+        """Remember this state, and write it unless one has just been written: the disk must not slow down the fit."""
+        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        self._waiting = plain, json.dumps(self.facts)
+        if time.monotonic() - self._written >= WRITE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the newest state if it has not been."""
+        import safetensors.torch
+
+        if self._waiting is None:
+            return
+        tensors, facts = self._waiting
+        write_bytes(self._path, safetensors.torch.save(tensors, {"key": self._key, "facts": facts}))
+        self._waiting, self._written = None, time.monotonic()
+
+    def _read(self) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self._path, "pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("key") == self._key:
+                    self.facts = json.loads(metadata["facts"])
+                    self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, ValueError, KeyError, SafetensorError):
+            # None, or damaged: what it held is computed again.
+            self.tensors, self.facts = {}, {}
 
 
 def write_sums(path: Path, names: Iterable[str]) -> None:

@@ -56,20 +56,25 @@ class Extractor:
         self._mean = torch.tensor(how.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(how.std, device=device).view(1, 3, 1, 1) * 255
 
-    def run(self, paths: Sequence[Path], store: Store, say: Say) -> Table:
-        """The features of `paths`, from `store` where it has them; `say` hears of the progress once a second."""
+    def run(
+        self, paths: Sequence[Path], store: Store, say: Say, *, left: Callable[[float], None] | None = None
+    ) -> Table:
+        """The features of `paths`, from `store` where it has them; `say` hears of the progress once a second, `left`
+        of the seconds that the rest will take once a few batches have been computed."""
         table = Table(numpy.zeros((len(paths), self.width), dtype=numpy.float32))
         waiting: list[tuple[int, _Read]] = []
         pace = _Pace(len(paths), say)
         for index, read in enumerate(_readers(paths, self.how, store, 3 * self._batch)):
             if read.fault:
                 table.broken[index] = read.fault
-            elif read.row is not None:
-                table.rows[index] = read.row
+            elif (row := store.get(read.digest)) is not None:
+                # Asked again: the same photograph under another name may have been computed since it was read.
+                table.rows[index] = row
             else:
                 waiting.append((index, read))
             if len(waiting) == self._batch:
                 self._finish(waiting, table, store)
+                pace.computed(index + 1, left or _nobody)
             if index + 1 < len(paths):
                 pace.tell(index + 1 - len(waiting))
         self._finish(waiting, table, store)
@@ -80,10 +85,12 @@ class Extractor:
         if not waiting:
             return
         rows = self._compute(torch.from_numpy(numpy.stack([read.pixels for _, read in waiting])))  # type: ignore
-        for (index, read), row in zip(waiting, rows, strict=True):
-            if numpy.isfinite(row).all():
-                table.rows[index] = row
-                store.put(read.digest, row)
+        found = [(read.digest, row) for (_, read), row in zip(waiting, rows, strict=True)]
+        # The first of two that are the same photograph counts, as it does for a run that finds it in the store.
+        store.put({digest: row for digest, row in reversed(found) if numpy.isfinite(row).all()})
+        for index, read in waiting:
+            if (kept := store.get(read.digest)) is not None:
+                table.rows[index] = kept
             else:
                 table.broken[index] = "the network gives no finite answer for it"
         waiting.clear()
@@ -155,12 +162,28 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _nobody(_seconds: float) -> None:
+    """Who hears of an estimate that nobody asked for."""
+
+
 class _Pace:
     """Progress in words, at most once a second."""
 
     def __init__(self, total: int, say: Say) -> None:
         self._total, self._say = total, say
         self._began = self._told = time.monotonic()
+        self._first: tuple[int, float] | None = None
+        self._batches = 0
+
+    def computed(self, done: int, left: Callable[[float], None]) -> None:
+        """A batch more. The first one, which waits for the readers and the GPU's libraries, tells nothing."""
+        now = time.monotonic()
+        self._batches += 1
+        if self._first is None:
+            self._first = done, now
+        elif self._batches & (self._batches - 1) == 0:
+            # After 2, 4, 8, ... batches: each time with twice as much to judge by.
+            left((self._total - done) * (now - self._first[1]) / (done - self._first[0]))
 
     def tell(self, done: int) -> None:
         now = time.monotonic()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .checkpoint import Progress
+
 DECAYS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _TEMPERATURES = numpy.geomspace(1.0, 4.0, 41)
 _BATCH = 64
@@ -49,34 +51,85 @@ class Head:
         return linear.requires_grad_(False)
 
 
-def converged(train: Part, valid: Part, classes: int, tell: Tell) -> Head:
-    """L-BFGS to convergence for each weight decay; the one with the least doubted loss on `valid` is taken."""
+def converged(train: Part, valid: Part, *, classes: int, tell: Tell, kept: Progress | None = None) -> Head:
+    """L-BFGS to convergence for each weight decay; the one with the least doubted loss on `valid` is taken.
+
+    The heads in `kept` are not solved again.
+    """
+    tensors = dict(kept.tensors) if kept else {}
     candidates = []
     for step, decay in enumerate(DECAYS, 1):
-        head = _solve(train, classes, decay)
-        scores = _scores(head, train, valid)
-        tell({"epoch": step, "epochs": len(DECAYS), "weight_decay": decay, **scores})
+        names = f"weight.{step}", f"bias.{step}"
+        if names[0] in tensors:
+            head = Head(tensors[names[0]], tensors[names[1]], decay)
+        else:
+            head = _solve(train, classes, decay)
+            tell({"epoch": step, "epochs": len(DECAYS), "weight_decay": decay, **_scores(head, train, valid)})
+            tensors.update(zip(names, (head.weight, head.bias), strict=True))
+            if kept:
+                kept.save(tensors)
         candidates.append((doubted_loss(softmax(head.logits(valid.rows).numpy()), valid.labels.numpy()), head))
     return min(candidates, key=lambda pair: pair[0])[1]
 
 
-def in_epochs(train: Part, valid: Part, *, classes: int, epochs: int, seed: int, tell: Tell) -> Head:
-    """Adam, `epochs` passes over shuffled batches of 64, `tell` hears of each."""
+@dataclass(frozen=True)
+class Passes:
+    """How `in_epochs` goes: `seed` is that of the order of the photographs."""
+
+    classes: int
+    epochs: int
+    seed: int
+
+
+def in_epochs(train: Part, valid: Part, how: Passes, *, tell: Tell, kept: Progress | None = None) -> Head:
+    """Adam, `how.epochs` passes over shuffled batches of 64, `tell` hears of each; goes on from `kept`."""
     mean, spread = _statistics(train.rows)
     inputs = (train.rows - mean) / spread
-    order = torch.Generator().manual_seed(seed)
-    weight = torch.zeros(classes, inputs.shape[1], dtype=torch.double, requires_grad=True)
-    bias = torch.zeros(classes, dtype=torch.double, requires_grad=True)
+    order = torch.Generator().manual_seed(how.seed)
+    weight = torch.zeros(how.classes, inputs.shape[1], dtype=torch.double, requires_grad=True)
+    bias = torch.zeros(how.classes, dtype=torch.double, requires_grad=True)
     optimizer = torch.optim.Adam([weight, bias], lr=1e-3)
-    head = Head(weight.detach(), bias.detach(), 0.0)
-    for epoch in range(1, epochs + 1):
+    done = _restore(kept.tensors, (weight, bias), optimizer, order) if kept and kept.tensors else 0
+    for epoch in range(done + 1, how.epochs + 1):
         for batch in torch.randperm(len(inputs), generator=order).split(_BATCH):
             optimizer.zero_grad()
             functional.cross_entropy(inputs[batch] @ weight.T + bias, train.labels[batch]).backward()
             optimizer.step()
         head = _unstandardized(weight, bias, (mean, spread), 0.0)
-        tell({"epoch": epoch, "epochs": epochs, **_scores(head, train, valid)})
-    return head
+        tell({"epoch": epoch, "epochs": how.epochs, **_scores(head, train, valid)})
+        if kept:
+            kept.save(_state((weight, bias), optimizer, order, epoch))
+    return _unstandardized(weight, bias, (mean, spread), 0.0)
+
+
+def _state(
+    parameters: tuple[Tensor, Tensor], optimizer: torch.optim.Optimizer, order: torch.Generator, epoch: int
+) -> dict[str, Tensor]:
+    """All that the next pass depends on."""
+    tensors = {"weight": parameters[0], "bias": parameters[1], "order": order.get_state(), "epoch": torch.tensor(epoch)}
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
+    return tensors
+
+
+def _restore(
+    tensors: dict[str, Tensor],
+    parameters: tuple[Tensor, Tensor],
+    optimizer: torch.optim.Optimizer,
+    order: torch.Generator,
+) -> int:
+    """The reverse of `_state`; the passes that are done."""
+    with torch.no_grad():
+        parameters[0].copy_(tensors["weight"])
+        parameters[1].copy_(tensors["bias"])
+    order.set_state(tensors["order"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("adam."):
+            _, index, what = name.split(".")
+            state.setdefault(int(index), {})[what] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return int(tensors["epoch"])
 
 
 def temperature(logits: Array, labels: Array) -> float:

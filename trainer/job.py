@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ class Options:
     batch: int
     seed: int
     device: str
+    resume: bool = False
+    """Go on from what an interrupted run left in `out`."""
 
 
 @dataclass
@@ -46,20 +49,25 @@ class Job:
     quarantined: list[dict[str, str]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     _metrics: IO[str] | None = None
+    _began: float = field(default_factory=time.monotonic)
+    _earlier: float = 0.0
+    """Seconds that interrupted attempts took."""
+    _progress: checkpoint.Progress | None = None
 
     def run(self) -> dict[str, Any]:
         """Train, write every file, and return what result.json holds."""
-        began = time.monotonic()
+        self._began = time.monotonic()
         torch.manual_seed(self.options.seed)
-        _clear(self.options.out)
+        _clear(self.options.out, keep=self.options.resume)
         with (self.options.out / run_folder.METRICS).open("w", encoding="utf-8") as self._metrics:
-            result = self._train(began)
+            result = self._train()
             self._event({"event": "end", **{key: result[key] for key in ("accuracy", "log_loss", "seconds")}})
+        (self.options.out / run_folder.CHECKPOINT).unlink(missing_ok=True)
         written = [name for name in _FILES if (self.options.out / name).exists()]
         checkpoint.write_sums(self.options.out / run_folder.SUMS, written)
         return result
 
-    def _train(self, began: float) -> dict[str, Any]:
+    def _train(self) -> dict[str, Any]:
         options, data = self.options, self.data
         processor = device.choose(options.device)
         self._introduce(processor)
@@ -72,7 +80,7 @@ class Job:
         head = self._fit(train, valid)
         answers = Answers.calibrated(head, valid)
         rows = self._predict(table, answers, train, counts[1])
-        result = self._result(answers, began, processor)
+        result = self._result(answers, processor)
         result.update(train=len(train.labels), valid=len(valid.labels), weight_decay=head.decay)
         self._write_model(network, head, answers, source)
         if data.test:
@@ -105,7 +113,7 @@ class Job:
         paths = [item.path for item in (*data.train, *data.valid, *data.test)]
         extractor = features.Extractor(network, how, processor, self.options.batch)
         try:
-            table = extractor.run(paths, store, self.say)
+            table = extractor.run(paths, store, self.say, left=self._estimate)
         finally:
             store.save()
         for index, why in table.broken.items():
@@ -129,14 +137,43 @@ class Job:
         return fit.Part.of(table.rows[[start + index for index in kept]], labels)
 
     def _fit(self, train: fit.Part, valid: fit.Part) -> fit.Head:
-        classes = len(self.data.classes)
-        if self.options.epochs is None:
-            return fit.converged(train, valid, classes, self._epoch)
-        how = {"classes": classes, "epochs": self.options.epochs, "seed": self.options.seed}
-        return fit.in_epochs(train, valid, tell=self._epoch, **how)
+        classes, epochs = len(self.data.classes), self.options.epochs
+        kept = self._kept(train, valid)
+        try:
+            if epochs is None:
+                return fit.converged(train, valid, classes=classes, tell=self._epoch, kept=kept)
+            how = fit.Passes(classes, epochs, self.options.seed)
+            return fit.in_epochs(train, valid, how, tell=self._epoch, kept=kept)
+        finally:
+            kept.flush()
+
+    def _kept(self, train: fit.Part, valid: fit.Part) -> checkpoint.Progress:
+        """The checkpoint of the fit; what an earlier attempt has told is told again, for the report."""
+        running = hashlib.sha256(f"1 {self.options.epochs} {self.options.seed} {self.data.classes}".encode())
+        for tensor in (train.rows, train.labels, valid.rows, valid.labels):
+            running.update(tensor.numpy().data)
+        kept = checkpoint.Progress(self.options.out / run_folder.CHECKPOINT, running.hexdigest())
+        if kept.tensors:
+            self.say(f"going on from the checkpoint, after {len(kept.facts['history'])} steps of the fit")
+            self.history = kept.facts["history"]
+            self._earlier = kept.facts["seconds"]
+            for entry in self.history:
+                self._event({"event": "epoch", **entry})
+        kept.facts["history"] = self.history
+        self._progress = kept
+        return kept
+
+    def _seconds(self) -> float:
+        return round(self._earlier + time.monotonic() - self._began, 2)
+
+    def _estimate(self, left: float) -> None:
+        """Of the whole run, `left` seconds being what the features still take; the fit is counted as one in ten."""
+        self._event({"event": "estimate", "seconds": round(self._seconds() + left * 1.1, 1)})
 
     def _epoch(self, entry: dict[str, Any]) -> None:
         self.history.append(entry)
+        if self._progress is not None:
+            self._progress.facts["seconds"] = self._seconds()
         self._event({"event": "epoch", **entry})
         title = f"Epoch {entry['epoch']}/{entry['epochs']}"
         if "weight_decay" in entry:
@@ -155,7 +192,7 @@ class Job:
                 rows[index - start] = shares
         return rows
 
-    def _result(self, answers: Answers, began: float, processor: torch.device) -> dict[str, Any]:
+    def _result(self, answers: Answers, processor: torch.device) -> dict[str, Any]:
         return {
             "data": self.data.root.name,
             "model": self.options.model,
@@ -167,7 +204,7 @@ class Job:
             "clip": answers.edge,
             "epochs": self.options.epochs,
             "test": len(self.data.test),
-            "seconds": round(time.monotonic() - began, 2),
+            "seconds": self._seconds(),
             "device": device.words(processor),
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,
@@ -246,8 +283,11 @@ _FILES = (
 )  # fmt: skip
 
 
-def _clear(out: Path) -> None:
-    """Take an earlier run's files away, the sums first: a half-made run must not look like a whole one."""
+def _clear(out: Path, *, keep: bool) -> None:
+    """Take an earlier run's files away, the sums first: a half-made run must not look like a whole one.
+
+    `keep`: its checkpoint stays.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    for name in (run_folder.SUMS, *_FILES):
+    for name in (run_folder.SUMS, *_FILES, *(() if keep else (run_folder.CHECKPOINT,))):
         (out / name).unlink(missing_ok=True)

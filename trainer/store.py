@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from . import checkpoint
 
 Row = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
 _SHARD = 4096
+_SAVE_SECONDS = 60.0
 
 
 class Store:
@@ -29,6 +31,7 @@ class Store:
         self._width = width
         self._rows: dict[bytes, Row] = {}
         self._fresh: list[bytes] = []
+        self._saved = time.monotonic()
         for path in sorted(self.folder.glob("*.safetensors")):
             self._read(path)
 
@@ -38,12 +41,17 @@ class Store:
     def get(self, digest: bytes) -> Row | None:
         return self._rows.get(digest)
 
-    def put(self, digest: bytes, row: Row) -> None:
-        if digest not in self._rows:
-            self._rows[digest] = row
-            self._fresh.append(digest)
-            if len(self._fresh) >= _SHARD:
-                self.save()
+    def put(self, rows: dict[bytes, Row]) -> None:
+        """Keep the rows of one batch: all of them or none, wherever a signal strikes.
+
+        A resumed run so computes the other photographs in the same batches as one that was never interrupted, and
+        with that to the same bits.
+        """
+        fresh = {digest: row for digest, row in rows.items() if digest not in self._rows}
+        self._rows.update(fresh)
+        self._fresh.extend(fresh)
+        if len(self._fresh) >= _SHARD or time.monotonic() - self._saved > _SAVE_SECONDS:
+            self.save()
 
     def save(self) -> None:
         """Write what is new as one more file; a full disk costs the cache only, and never the run."""
@@ -59,6 +67,7 @@ class Store:
         except OSError:
             return
         self._fresh.clear()
+        self._saved = time.monotonic()
 
     def _read(self, path: Path) -> None:
         try:

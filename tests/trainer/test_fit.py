@@ -33,8 +33,8 @@ def test_both_ways_of_fitting_separate_what_is_apart() -> None:
     rows = (random.normal(size=(60, 12)) + 12 * numpy.eye(12)[labels]).astype(numpy.float32)
     part = fit.Part.of(rows, labels)
     told: list[dict[str, float]] = []
-    heads = [fit.converged(part, part, 3, told.append)]
-    heads.append(fit.in_epochs(part, part, classes=3, epochs=300, seed=0, tell=told.append))
+    heads = [fit.converged(part, part, classes=3, tell=told.append)]
+    heads.append(fit.in_epochs(part, part, fit.Passes(3, 300, 0), tell=told.append))
     assert len(told) == len(fit.DECAYS) + 300
     assert all((head.logits(part.rows).argmax(1) == part.labels).all() for head in heads)
 
