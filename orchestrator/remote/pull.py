@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from .copying import Copied, Remaining, complaint, open_tree, persistently, requ
 from .difference import Difference, compare, room, weight
 from .link import Link, linked
 from .meter import Meter
-from .sender import HEADER
+from .sender import HEADER, SMALL_HEADER
 from .staging import Occupied, Refused, Staging, locked
 from .strangers import shown_name
 from .tree import FILE, FOLDER, LINK, Entry, Manifest, Tree, decode, encode, fingerprint
@@ -58,7 +59,7 @@ def _at_home(target: Path) -> Iterator[Staging]:
         raise GpuError(f"{where} cannot be written: {error.strerror}", "Mend that; what has arrived is kept") from error
     except Occupied as error:
         raise GpuError(f"another copy to {target} is under way", "Wait for it, then do it again") from error
-    except Refused as error:
+    except (Refused, ValueError, struct.error) as error:
         raise GpuError(f"what came for {target} is refused: {error}", "Do not trust this machine") from error
 
 
@@ -136,7 +137,11 @@ class _Pull:
         waiting = dict(asked)
         while True:
             kind, payload = self._wire.receive()
-            if kind == frames.FILE:
+            if kind == frames.SMALL:
+                self._small(payload, waiting, wanted)
+                meter.bytes(len(payload))
+                meter.file()
+            elif kind == frames.FILE:
                 self._begin(payload, waiting, wanted)
             elif kind == frames.DATA:
                 self._staging.data(payload)
@@ -149,6 +154,17 @@ class _Pull:
             else:
                 raise Refused(f"a frame of no kind: {kind!r}")
 
+    def _small(self, payload: bytes, waiting: Manifest, wanted: Manifest) -> None:
+        _mtime, length, _digest = SMALL_HEADER.unpack_from(payload)
+        start = SMALL_HEADER.size + length
+        name = payload[SMALL_HEADER.size : start]
+        if name not in waiting:
+            raise Refused(f"a file that was not asked for: {shown_name(name)}")
+        if len(payload) - start != wanted[name].size:
+            raise Refused(f"another size than was announced: {shown_name(name)}")
+        del waiting[name]
+        self._judge(*self._staging.small(payload), wanted)
+
     def _begin(self, header: bytes, waiting: Manifest, wanted: Manifest) -> None:
         name = header[HEADER.size :]
         if name not in waiting:
@@ -159,7 +175,9 @@ class _Pull:
         self._staging.begin(header)
 
     def _end(self, payload: bytes, wanted: Manifest) -> None:
-        name, good = self._staging.end(payload)
+        self._judge(*self._staging.end(payload), wanted)
+
+    def _judge(self, name: bytes, good: bool, wanted: Manifest) -> None:
         announced = wanted[name].digest
         if good and announced and self._staging.verified[name] != announced:
             self._staging.drop([name])

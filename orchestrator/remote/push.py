@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -49,10 +50,30 @@ def push(
 
 
 @dataclass(frozen=True)
+class _Facts:
+    """Of the machine. `free_files`: None where its disk has no such limit. `target` and `staging`: absolute there."""
+
+    free_bytes: int
+    free_files: int | None
+    rsync: bool
+    target: str
+    staging: str
+
+    @classmethod
+    def read(cls, host: str, answer: Mapping[str, Any]) -> _Facts:
+        try:
+            nodes = answer["free_files"]
+            places = (str(answer["target"]), str(answer["staging"]))
+            return cls(int(answer["free_bytes"]), None if nodes is None else int(nodes), bool(answer["rsync"]), *places)
+        except (KeyError, TypeError, ValueError) as error:
+            raise GpuError(f"{host} answered what cannot be read: {error!r}", "See: gpu doctor") from error
+
+
+@dataclass(frozen=True)
 class _Plan:
     """What the machine has said, and what follows from it."""
 
-    facts: dict[str, Any]
+    facts: _Facts
     published: Manifest
     difference: Difference
 
@@ -84,7 +105,8 @@ class _Push:
     def _plan(self, facts: dict[str, Any]) -> _Plan:
         published, staged = (self._manifest() for _ in range(2))
         find = lambda name: self._tree.digest(name, self._link.beat)  # noqa: E731
-        return _Plan(facts, published, compare(self._tree.entries, published, staged, find, mirror=True))
+        told = _Facts.read(self._link.address.host, facts)
+        return _Plan(told, published, compare(self._tree.entries, published, staged, find, mirror=True))
 
     def _manifest(self) -> Manifest:
         try:
@@ -93,8 +115,8 @@ class _Push:
             raise GpuError(f"{self._link.address.host} tells of {error}", "See: gpu doctor") from error
 
     def _check_room(self, plan: _Plan) -> None:
-        needed, free = room(plan.difference, self._tree.entries), float(plan.facts["free_bytes"])
-        files, nodes = len(plan.difference.files), plan.facts["free_files"]
+        needed, free = room(plan.difference, self._tree.entries), plan.facts.free_bytes
+        files, nodes = len(plan.difference.files), plan.facts.free_files
         host = self._link.address.host
         if needed and needed + min(MARGIN_BYTES, needed) > free:
             raise GpuError(
@@ -112,7 +134,7 @@ class _Push:
         for name in difference.others:
             self._send_other(name)
         whole = dict(difference.files)
-        if plan.facts["rsync"]:
+        if plan.facts.rsync:
             for name in self._send_differences(plan, meter):
                 del whole[name]
         for name, part in whole.items():
@@ -149,7 +171,7 @@ class _Push:
         if not names:
             return []
         self._wire.flush()
-        places = rsync.Places(self._tree.root, plan.facts["staging"], plan.facts["target"])
+        places = rsync.Places(self._tree.root, plan.facts.staging, plan.facts.target)
 
         def told(count: int) -> None:
             self._link.beat()
@@ -163,17 +185,17 @@ class _Push:
         if not digest:
             return False
         self._wire.send(frames.CHECK, digest + name)
-        good = self._link.answer()["good"] is True
+        good = self._link.answer().get("good") is True
         if good:
             meter.file()
         return good
 
     def _publish(self, plan: _Plan, sent: int) -> Copied:
         self._wire.send(frames.PUBLISH)
-        count = self._link.answer()["published"]
+        self._link.answer()
         theirs = self._wire.expect(frames.FINGERPRINT)
         if self._failed:
             raise complaint(self._failed, "sent")
         if theirs != fingerprint(self._tree.entries):
             raise GpuError(f"{self._link.address.host} has something else than was sent", "Do it again")
-        return Copied(int(count), sent, len(plan.difference.gone))
+        return Copied(len(plan.difference.files) + len(plan.difference.arrived), sent, len(plan.difference.gone))

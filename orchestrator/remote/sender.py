@@ -18,6 +18,9 @@ from .wire import Wire
 
 HEADER = struct.Struct("<qqq")
 """mtime in ns, size, and the offset of the first byte that follows; then comes the name."""
+SMALL_HEADER = struct.Struct("<qH32s")
+"""mtime in ns, how long the name is, the digest; then come the name and the whole content, in the same frame."""
+SMALL = 1 << 18
 WHOLE, CHANGED = b"\1", b"\0"
 # A shorter beginning is not worth asking for.
 RESUME_FROM = 1 << 20
@@ -47,6 +50,8 @@ def send_file(
     try:
         if not _is_as_seen(os.fstat(descriptor), entry):
             return b"", "changed"
+        if entry.size <= SMALL:
+            return _send_small(wire, descriptor, name, entry, told)
         whole, offset = _prefix(descriptor, part)
         wire.send(frames.FILE, HEADER.pack(entry.mtime_ns, entry.size, offset) + name)
         try:
@@ -60,6 +65,21 @@ def send_file(
     digest = whole.digest()
     wire.send(frames.END, (WHOLE if same else CHANGED) + digest)
     return (digest, "") if same else (b"", "changed")
+
+
+def _send_small(
+    wire: Wire, descriptor: int, name: bytes, entry: Entry, told: Callable[[int], None]
+) -> tuple[bytes, str]:
+    try:
+        content = os.read(descriptor, entry.size)
+    except OSError as error:
+        return b"", f"cannot be read: {error.strerror}"
+    if len(content) != entry.size or not _is_as_seen(os.fstat(descriptor), entry):
+        return b"", "changed"
+    digest = hashlib.sha256(content).digest()
+    wire.send(frames.SMALL, b"".join((SMALL_HEADER.pack(entry.mtime_ns, len(name), digest), name, content)))
+    told(entry.size)
+    return digest, ""
 
 
 def _is_as_seen(found: os.stat_result, entry: Entry) -> bool:

@@ -6,6 +6,7 @@ Standard library only, Python 3.8 or newer: this runs at both ends of a copy.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -14,7 +15,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from .sender import HEADER, WHOLE
+from .sender import HEADER, SMALL_HEADER, WHOLE
 from .statcache import StatCache
 from .tree import FILE, PIECE, Manifest, Tree, check_name
 
@@ -74,7 +75,7 @@ class Staging:
         self.verified: dict[bytes, bytes] = {}
         """Files that are whole in here, with their digests."""
         self._others: set[bytes] = set()
-        self._folders: set[bytes] = set()
+        self._folders: set[tuple[bytes, bytes]] = set()
         self._open: tuple[int, bytes, hashlib._Hash, int] | None = None
 
     def contents(self, beat: Callable[[], None]) -> Manifest:
@@ -100,6 +101,23 @@ class Staging:
         one.refresh(name)
         return one.digest(name, beat) if name in one.entries else b""
 
+    def small(self, payload: bytes) -> tuple[bytes, bool]:
+        """A whole file in one piece: its name, and whether it is what its digest says."""
+        mtime_ns, length, digest = SMALL_HEADER.unpack_from(payload)
+        start = SMALL_HEADER.size + length
+        name, content = check_name(payload[SMALL_HEADER.size : start]), memoryview(payload)[start:]
+        self.verified.pop(name, None)
+        if hashlib.sha256(content).digest() != digest:
+            return name, False
+        descriptor = self._create(name, keep=False)
+        try:
+            _write(descriptor, content)
+            os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+        finally:
+            os.close(descriptor)
+        self.verified[name] = digest
+        return name, True
+
     def begin(self, header: bytes) -> None:
         """A file comes; its bytes follow from the offset on."""
         mtime_ns, size, offset = HEADER.unpack_from(header)
@@ -109,23 +127,25 @@ class Staging:
         self.verified.pop(name, None)
         descriptor = self._create(name, keep=offset > 0)
         self._open = (descriptor, name, _hash_start(descriptor, offset), size - offset)
-        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
         self._mtime_ns = mtime_ns
 
     def _create(self, name: bytes, *, keep: bool) -> int:
         path = self._place(self.tree, name)
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if keep else os.O_TRUNC)
+        try:
+            return os.open(path, flags, 0o666)
+        except OSError as error:
+            if error.errno not in (errno.EISDIR, errno.ELOOP):
+                raise
+        # An earlier copy has left something else under this name.
+        _remove(path)
         return os.open(path, flags, 0o666)
 
     def data(self, piece: bytes) -> None:
         if self._open is None or len(piece) > self._open[3]:
             raise Refused("more bytes than were announced")
         descriptor, name, whole, left = self._open
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        _write(descriptor, memoryview(piece))
         whole.update(piece)
         self._open = (descriptor, name, whole, left - len(piece))
 
@@ -217,14 +237,16 @@ class Staging:
 
     def _place(self, root: bytes, name: bytes) -> bytes:
         """The path of a name, its folders made."""
-        self._make_folder(root, os.path.dirname(name))
-        return os.path.join(root, name)
+        folder = name.rpartition(b"/")[0]
+        if (root, folder) not in self._folders:
+            self._make_folder(root, folder)
+        return root + b"/" + name
 
     def _make_folder(self, root: bytes, name: bytes) -> None:
         """A real folder, and so are all above it: a link, or a file, in its place is taken away."""
-        path = os.path.join(root, name) if name else root
-        if path in self._folders:
+        if (root, name) in self._folders:
             return
+        path = os.path.join(root, name) if name else root
         if name:
             self._make_folder(root, os.path.dirname(name))
         else:
@@ -235,7 +257,7 @@ class Staging:
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 os.unlink(path)
                 os.mkdir(path)
-        self._folders.add(path)
+        self._folders.add((root, name))
 
     @staticmethod
     def _is_inside(root: bytes, name: bytes) -> bool:
@@ -244,6 +266,11 @@ class Staging:
             if os.path.islink(os.path.join(root, name)):
                 return False
         return True
+
+
+def _write(descriptor: int, content: memoryview) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def _hash_start(descriptor: int, offset: int) -> hashlib._Hash:

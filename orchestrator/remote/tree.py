@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import struct
 import time
@@ -22,6 +23,7 @@ NAME_BYTES = 255
 _RECORD = struct.Struct("<Bqq32s")
 _COUNT = struct.Struct("<Q")
 _UNKNOWN = bytes(32)
+_CLIMBS = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
 
 
 class Entry(NamedTuple):
@@ -93,7 +95,7 @@ class Tree:
             self.left.append(name)
 
     def path(self, name: bytes) -> bytes:
-        return os.path.join(self.root, name)
+        return self.root + b"/" + name
 
     def link_text(self, name: bytes) -> bytes:
         return os.readlink(self.path(name))
@@ -194,8 +196,7 @@ def decode(content: bytes) -> Manifest:
 
 def check_name(name: bytes) -> bytes:
     """The name itself; ValueError unless it is relative and stays in its folder."""
-    parts = name.split(b"/")
-    if b"" in parts or b"." in parts or b".." in parts or b"\0" in name or len(max(parts, key=len)) > NAME_BYTES:
+    if _CLIMBS.search(name) or (len(name) > NAME_BYTES and len(max(name.split(b"/"), key=len)) > NAME_BYTES):
         raise ValueError(f"a name that leads out of its folder: {name!r}")
     return name
 

@@ -21,7 +21,7 @@ GATHERED = 1 << 18
 # From the one who asks.
 REQUEST, FINGERPRINT, WANT = b"Q", b"R", b"W"
 # From the one who sends.
-FILE, DATA, END, LINK, FOLDER = b"F", b"D", b"E", b"L", b"K"
+SMALL, FILE, DATA, END, LINK, FOLDER = b"f", b"F", b"D", b"E", b"L", b"K"
 KEEP, DROP, REMOVE, CHECK, PUBLISH = b"V", b"S", b"X", b"C", b"P"
 # From either.
 ANSWER, MANIFEST, BEAT = b"J", b"M", b"B"
@@ -45,8 +45,7 @@ class Wire:
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         """Goes out with `flush`, or by itself once enough has gathered. Broken when nobody listens."""
-        self._gathered.append(_HEAD.pack(kind, len(payload)))
-        self._gathered.append(payload)
+        self._gathered += (_HEAD.pack(kind, len(payload)), payload)
         self._weight += len(payload) + _HEAD.size
         if self._weight >= GATHERED:
             self.flush()
@@ -66,7 +65,10 @@ class Wire:
     def receive(self) -> tuple[bytes, bytes]:
         """The next frame but signs of life."""
         while True:
-            kind, length = _HEAD.unpack(self._take(_HEAD.size))
+            if len(self._held) - self._at < _HEAD.size:
+                self._fill(_HEAD.size)
+            kind, length = _HEAD.unpack_from(self._held, self._at)
+            self._at += _HEAD.size
             if length > LONGEST:
                 raise Broken("a frame longer than any")
             payload = self._take(length)
@@ -94,15 +96,18 @@ class Wire:
 
     def _take(self, count: int) -> bytes:
         if len(self._held) - self._at < count:
-            pieces = [self._held[self._at :]]
-            have = len(pieces[0])
-            while have < count:
-                pieces.append(self._some())
-                have += len(pieces[-1])
-            self._held, self._at = b"".join(pieces), 0
+            self._fill(count)
         found = self._held[self._at : self._at + count]
         self._at += count
         return found
+
+    def _fill(self, count: int) -> None:
+        pieces = [self._held[self._at :]]
+        have = len(pieces[0])
+        while have < count:
+            pieces.append(self._some())
+            have += len(pieces[-1])
+        self._held, self._at = b"".join(pieces), 0
 
     def _some(self) -> bytes:
         if self._patience is not None and not self._poll.poll(self._patience * 1000):
