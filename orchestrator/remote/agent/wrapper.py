@@ -100,7 +100,7 @@ class Wrapper:
         return subprocess.Popen(
             command,
             cwd=str(Path(__file__).resolve().parent.parent),
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **self.job.get("environment", {})},
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,
