@@ -49,6 +49,7 @@ def _register_train(gpu: Group) -> None:
     @click.option("--sample", is_flag=True, help="Train and predict on the data set's small sample alone.")
     @click.option("--detach", is_flag=True, help="Start it and come back later.")
     @click.option("--stop", is_flag=True, help="Stop the machine when the results are home.")
+    @click.option("--gpu", type=int, metavar="N", help="The GPU's number there, instead of one that nobody uses.")
     @click.option("-m", "--note", default="", help="A note for the journal.")
     @click.argument("options", nargs=-1, metavar="[-- TRAINER OPTIONS]", type=click.UNPROCESSED)
     def train_(given: Given, detach: bool, stop: bool, **wish: Any) -> None:

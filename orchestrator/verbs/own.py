@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..errors import NotOffered
 from ..providers.base import LeftAlone, Provider, State, Wish
 from .desk import Desk
+
+if TYPE_CHECKING:
+    from ..remote.ssh import Connection
 
 ANSWER_SECONDS = 10.0
 
@@ -32,6 +37,21 @@ def leave(desk: Desk) -> State:
     """What `gpu stop` is there."""
     _say(desk, "it is left alone, and goes on running")
     return desk.provider().state()
+
+
+def take_gpu(desk: Desk, connection: Connection, wanted: int | None) -> dict[str, str]:
+    """The environment in which a run sees one GPU alone: that which is wanted, otherwise, where others may be at work
+    too, one that nobody uses. GpuError names who uses it."""
+    wanted = desk.profile.gpu if wanted is None else wanted
+    if wanted is None and not isinstance(desk.provider(), LeftAlone):
+        return {}
+    from ..remote import gpus
+
+    chosen = gpus.choose(gpus.look(connection), connection.address.host, wanted)
+    if chosen is None:
+        return {}
+    desk.reporter.line(f"on GPU {chosen.index} of {connection.address.host}: {chosen.name}")
+    return gpus.environment(chosen)
 
 
 def _say(desk: Desk, words: str) -> None:

@@ -6,10 +6,11 @@ import getpass
 import json
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..errors import GpuError, UsageError, nearest
 from ..providers.base import Address, Wish
 from ..remote import dispatch, jobs, sync
 from ..remote.ssh import Connection, connect
-from . import machine, runs
+from . import machine, own, runs
 from .desk import Desk
 
 DEFAULT_MODEL = "efficientnet_lite0"
@@ -35,6 +36,8 @@ class Request:
     epochs: int | None = None
     sample: bool = False
     note: str = ""
+    gpu: int | None = None
+    """The number of the GPU there; None: as the profile says, or one that nobody uses."""
     options: tuple[str, ...] = ()
     """Given to the trainer as they are."""
 
@@ -70,11 +73,18 @@ def launch(desk: Desk, request: Request, begins: Callable[[str], None]) -> str:
                 f"the machine is training already: {readiness.busy}",
                 f"Follow it with `gpu logs -f {readiness.busy}`, or end it with `gpu cancel {readiness.busy}`",
             )
+        environment = own.take_gpu(desk, connection, request.gpu) if _computes(request) else {}
         _send_data(desk, address, connection, request.data)
-        run_id = prepare_home(desk, digest, request)
+        run_id = prepare_home(desk, digest, request, environment)
         begins(run_id)
         _start(desk, connection, run_id)
     return run_id
+
+
+def _computes(request: Request) -> bool:
+    """Whether a GPU is to be used where there is one."""
+    words = request.options
+    return "--device=cpu" not in words and ("--device", "cpu") not in pairwise(words)
 
 
 def check(desk: Desk, request: Request) -> None:
@@ -96,12 +106,12 @@ def _send_data(desk: Desk, address: Address, connection: Connection, name: str) 
         sync.push(address, desk.data / name, folder.data(name), bar)
 
 
-def prepare_home(desk: Desk, digest: str, request: Request) -> str:
+def prepare_home(desk: Desk, digest: str, request: Request, environment: Mapping[str, str]) -> str:
     """The run's folder at home, with its `job.json`, and its line in the ledger; returns its id."""
     run_id = run_folder.new_run_id(request.data)
     home = desk.runs / run_id
     home.mkdir(parents=True)
-    (home / run_folder.JOB).write_text(json.dumps(make_job(run_id, digest, request), indent=1) + "\n")
+    (home / run_folder.JOB).write_text(json.dumps(make_job(run_id, digest, request, environment), indent=1) + "\n")
     desk.ledger.add(run_id, kind=desk.kind, runs=desk.runs)
     return run_id
 
@@ -114,7 +124,7 @@ def _start(desk: Desk, connection: Connection, run_id: str) -> None:
     desk.reporter.line(f"run {run_id}")
 
 
-def make_job(run_id: str, digest: str, request: Request) -> dict[str, Any]:
+def make_job(run_id: str, digest: str, request: Request, environment: Mapping[str, str]) -> dict[str, Any]:
     """`job.json`: the command with its paths relative to the machine's home folder, and who asked for it."""
     folder = run_folder.MachineFolder()
     argv = ["--data", f"~/{folder.data(request.data)}", "--out", f"~/{folder.run(run_id)}"]
@@ -130,6 +140,7 @@ def make_job(run_id: str, digest: str, request: Request) -> dict[str, Any]:
         "sample": request.sample,
         "note": request.note,
         "command": [f"~/{folder.python}", "-m", "trainer", *argv, *request.options],
+        "environment": dict(environment),
         "code": digest,
         "asked_by": f"{getpass.getuser()}@{socket.gethostname()}",
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
