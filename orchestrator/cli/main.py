@@ -25,6 +25,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "data": ("data",),
     "entrance": ("get", "get-p2", "get-t2", "ip", "ssh", "ssh-config"),
     "examination": ("audit", "doctor"),
+    "journal": ("runs",),
     "machine": ("destroy", "init", "resize", "start", "status", "stop"),
     "market": ("quota", "types"),
     "runs": ("attach", "cancel", "jobs", "logs", "pull", "train"),
@@ -36,7 +37,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 class Gpu(Group):
     sections = (
         ("Daily life", ("start", "train", "ssh", "status", "stop")),
-        ("Runs", ("jobs", "logs", "attach", "cancel", "pull")),
+        ("Runs", ("jobs", "logs", "attach", "cancel", "pull", "runs")),
         ("Data", ("data",)),
         ("The machine", ("ip", "ssh-config", "get", "get-p2", "get-t2", "keep", "init", "resize", "destroy")),
         ("Money", ("cost", "types", "quota")),
