@@ -24,7 +24,7 @@ from .inventory import Inventory, Machine, Tags
 from .memory import Memory
 from .plans import AwsPlan, Plans
 from .scribe import Scribe, mention
-from .session import NoCapacity, NoQuota, Session
+from .session import Gone, NoCapacity, NoQuota, Session
 from .shortage import Shortage
 from .steps import ChangeKind, RunInstance
 from .userdata import user_data
@@ -155,6 +155,10 @@ class AwsProvider:
             except (NoCapacity, NoQuota) as refusal:
                 now = self._ec2_machine(fresh.wish.kind) or machine
                 raise self._shortage.in_words(refusal, fresh, now) from refusal
+            except Gone as gone:
+                if machine and not (self._machine() or self._ec2_machine(fresh.wish.kind)):
+                    raise terminated(machine.id) from gone
+                raise
             return fresh.wish.kind
 
         with self._alone():
