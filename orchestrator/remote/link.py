@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import re
 import subprocess
 import tempfile
 import zlib
@@ -33,6 +34,7 @@ ALIVE = ("-o", "ServerAliveInterval=4", "-o", "ServerAliveCountMax=2")
 CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes256-ctr"
 NOT_FOUND = 127
 CANNOT_CONNECT = 255
+_BROKE = re.compile(r"closed by|reset by peer|Broken pipe")
 
 _LOADER = """
 import os, sys, types, zlib
@@ -198,7 +200,7 @@ def _refusal(host: str, document: Mapping[str, Any]) -> GpuError:
 
 
 def _failure(host: str, code: int, words: str, arrived: bool) -> GpuError:
-    if arrived:
+    if arrived or (code == CANNOT_CONNECT and _BROKE.search(words)):
         return LinkLost(host, words)
     if code == NOT_FOUND:
         return ToolMissing("python3", f"on {host}", "Install it there: gpu ssh -- sudo apt-get install -y python3")

@@ -23,7 +23,7 @@ SMALL_HEADER = struct.Struct("<qH32s")
 SMALL = 1 << 18
 WHOLE, CHANGED = b"\1", b"\0"
 # A shorter beginning is not worth asking for.
-RESUME_FROM = 1 << 20
+RESUME_FROM = 1 << 18
 
 
 class Part(NamedTuple):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .copying import Copied
 from .pull import pull
 from .push import push
 from .sums import mark_verified, verify
 
-__all__ = ["mark_verified", "pull", "push", "verify"]
+__all__ = ["Copied", "mark_verified", "pull", "push", "verify"]

@@ -18,7 +18,8 @@ from typing import Dict, NamedTuple  # noqa: UP035
 from .statcache import Identity, StatCache, identity
 
 FILE, FOLDER, LINK = 0, 1, 2
-PIECE = 1 << 20
+# What a cut link can cost of a large file, and what a signal of life waits for.
+PIECE = 1 << 18
 NAME_BYTES = 255
 _RECORD = struct.Struct("<Bqq32s")
 _COUNT = struct.Struct("<Q")

@@ -1,0 +1,170 @@
+"""A link that can be made bad: a TCP proxy on loopback that cuts, delays and swallows."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.providers.base import Address
+
+PIECE = 1 << 16
+# What is on its way may be as much: a delay is none of bandwidth.
+IN_FLIGHT = 64 << 20
+
+
+class Proxy:
+    """Bytes are counted in the direction from the client to the machine, over each connection anew."""
+
+    def __init__(self, target: tuple[str, int], delay: float = 0.0) -> None:
+        """`delay`: seconds for a round trip; half of it each way."""
+        self._target, self._delay = target, delay
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._limits: deque[tuple[str, int]] = deque()
+        self.sent: list[int] = []
+        """Bytes from the client to the machine, one number a connection."""
+        self.back: list[int] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def place(self) -> tuple[str, int]:
+        host, port = self._server.getsockname()
+        return str(host), int(port)
+
+    def cut_after(self, *counts: int) -> None:
+        """The next connections break, each after so many bytes to the machine; those after them do not."""
+        self._limits.extend(("cut", count) for count in counts)
+
+    def swallow_after(self, *counts: int) -> None:
+        """The next connections stay open and pass nothing on in either direction, each after so many bytes."""
+        self._limits.extend(("swallow", count) for count in counts)
+
+    def close(self) -> None:
+        self._server.close()
+        for pair in self._pairs:
+            for end in pair:
+                end.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._server.accept()
+                machine = socket.create_connection(self._target)
+                self._pairs.append((client, machine))
+                for end in (client, machine):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _Connection(self, client, machine).start(self._limits.popleft() if self._limits else ("pass", 0))
+
+
+class _Connection:
+    def __init__(self, proxy: Proxy, client: socket.socket, machine: socket.socket) -> None:
+        self._proxy, self._client, self._machine = proxy, client, machine
+        self._number = len(proxy.sent)
+        proxy.sent.append(0)
+        proxy.back.append(0)
+        self._dead = False
+
+    def start(self, limit: tuple[str, int]) -> None:
+        for work in (lambda: self._carry_up(*limit), self._carry_down):
+            threading.Thread(target=work, daemon=True).start()
+
+    def _carry_up(self, what: str, count: int) -> None:
+        out = _Delayed(self._machine, self._proxy._delay / 2)
+        for piece in self._pieces(self._client):
+            room = count - self._proxy.sent[self._number] if what != "pass" else len(piece)
+            if len(piece) > room or self._dead:
+                if not self._dead:
+                    out.put(piece[:room])
+                    self._proxy.sent[self._number] += room
+                    self._dead = True
+                if what == "cut":
+                    break
+                continue
+            self._proxy.sent[self._number] += len(piece)
+            out.put(piece)
+        out.end()
+        self._close()
+
+    def _carry_down(self) -> None:
+        out = _Delayed(self._client, self._proxy._delay / 2)
+        for piece in self._pieces(self._machine):
+            if not self._dead:
+                self._proxy.back[self._number] += len(piece)
+                out.put(piece)
+        if not self._dead:
+            out.end()
+            self._close()
+
+    @staticmethod
+    def _pieces(end: socket.socket) -> Iterator[bytes]:
+        with contextlib.suppress(OSError):
+            while piece := end.recv(PIECE):
+                yield piece
+
+    def _close(self) -> None:
+        for end in (self._client, self._machine):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+class _Delayed:
+    """Passes bytes on so many seconds after they came; without a delay at once."""
+
+    def __init__(self, end: socket.socket, delay: float) -> None:
+        self._end, self._delay = end, delay
+        self._waiting: deque[tuple[float, bytes]] = deque()
+        self._news = threading.Condition()
+        self._weight = 0
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        if delay:
+            self._thread.start()
+
+    def put(self, piece: bytes) -> None:
+        if not self._delay:
+            with contextlib.suppress(OSError):
+                self._end.sendall(piece)
+            return
+        with self._news:
+            self._news.wait_for(lambda: self._weight < IN_FLIGHT)
+            self._waiting.append((time.monotonic() + self._delay, piece))
+            self._weight += len(piece)
+            self._news.notify_all()
+
+    def end(self) -> None:
+        if self._delay:
+            self.put(b"")
+            self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: bool(self._waiting))
+                due, piece = self._waiting.popleft()
+                self._weight -= len(piece)
+                self._news.notify_all()
+            time.sleep(max(0.0, due - time.monotonic()))
+            if not piece:
+                return
+            with contextlib.suppress(OSError):
+                self._end.sendall(piece)
+
+
+@contextlib.contextmanager
+def proxied(address: Address, folder: Path, delay: float = 0.0) -> Iterator[tuple[Proxy, Address]]:
+    """The same machine through a proxy; `folder` gets a known_hosts file that knows it under that name too."""
+    assert address.known_hosts is not None
+    proxy = Proxy((address.host, address.port), delay)
+    host, port = proxy.place
+    key = address.known_hosts.read_text().split(maxsplit=1)[1]
+    known = folder / f"known_hosts-{port}"
+    known.write_text(f"[{host}]:{port} {key}")
+    try:
+        yield proxy, dataclasses.replace(address, host=host, port=port, known_hosts=known)
+    finally:
+        proxy.close()
