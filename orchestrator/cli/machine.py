@@ -185,7 +185,8 @@ def status_document(desk: Desk, found: verbs.Status) -> dict[str, Any]:
 def _machine_line(found: verbs.Status) -> str:
     state, address = found.state, found.address
     if state.machine_type is None and address:
-        return f"{state.machine_id} is {state.phase}, entered as {address.user}@{address.host} port {address.port}"
+        where = f"{address.user}@{address.host} port {address.port}"
+        return f"{state.machine_id} is running at {where}" if state.phase == "running" else f"{where} is not entered"
     return f"{state.kind}: {state.machine_id} ({state.machine_type}) is {state.phase} at {state.ip or 'no address'}"
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 
 from ..errors import GpuError, NotOffered
 from ..settings import Profile
 from ..sshconfig import effective
 from .base import Address, Plan, State, Wish
+
+# What a profile may say of such a machine; the rest is of clouds, and would be ignored.
+OURS = ("name", "provider", "kind", "host", "gpu")
+
+
+def _is_foreign(profile: Profile, setting: Field[object]) -> bool:
+    return setting.name not in OURS and getattr(profile, setting.name) != setting.default
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,12 @@ class ServerProvider:
             raise GpuError(
                 f"the profile {profile.name} does not say which machine it is",
                 "Add `host: NAME` to it, with a name that `ssh NAME` knows",
+            )
+        foreign = [one.name for one in fields(Profile) if _is_foreign(profile, one)]
+        if foreign:
+            raise GpuError(
+                f"the profile {profile.name} sets {' and '.join(foreign)}, which is not for a machine of your own",
+                "Take that out; where the machine is and who enters it is said in ~/.ssh/config",
             )
         return cls(profile.host, kind)
 

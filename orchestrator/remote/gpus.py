@@ -78,6 +78,11 @@ def choose(gpus: Sequence[Gpu], host: str, wanted: int | None) -> Gpu | None:
     return min(free, key=lambda gpu: (gpu.mine, gpu.used or 0, gpu.index), default=None)
 
 
+def describe(gpus: Sequence[Gpu]) -> str:
+    """Each with who uses it."""
+    return "; ".join(f"{gpu.index} {gpu.name}: {_names(gpu) or 'free'}" for gpu in gpus) or "none with a driver"
+
+
 def _wanted(gpus: Sequence[Gpu], host: str, wanted: int) -> Gpu:
     free = ", ".join(str(gpu.index) for gpu in gpus if gpu.free)
     for gpu in gpus:

@@ -17,7 +17,7 @@ from .. import providers
 from ..bounded import TooLong, within
 from ..errors import GpuError, NotOffered
 from ..providers.base import Examinable, Finding, HasMarket, LeftAlone, Provider
-from ..remote import awake
+from ..remote import awake, gpus
 from ..remote.ssh import Connection, connect
 from ..sandbox import region, sshd
 from . import market, torchcheck, vitals
@@ -147,6 +147,7 @@ def _machine(provider: Provider) -> Iterator[Finding]:
         yield _look("ssh there", lambda: _round_trip(connection, time.monotonic() - began))
         if isinstance(provider, LeftAlone):
             yield from map(_for_a_guest, _inside(connection))
+            yield _look("GPUs there", lambda: gpus.describe(gpus.look(connection)), seconds=VITALS_SECONDS)
             return
         yield from _inside(connection)
         yield _self_stop(connection)

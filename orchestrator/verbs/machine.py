@@ -287,17 +287,17 @@ def status(desk: Desk) -> Status:
 
 
 def _own_status(desk: Desk, whose: str) -> Status:
-    """Of a machine of one's own: nothing is paid, and nothing stops it. It may only be silent."""
+    """Of a machine of one's own: nothing is paid, and nothing stops it. Whether it runs is known once it is entered."""
     provider = desk.provider()
     state, address = provider.state(), provider.address()
     unfetched = tuple(entry.run_id for entry in desk.ledger.unfetched(desk.kind))
+    seen = replace(state, phase="unknown")
     try:
         with ssh.connect(address, wait=0) as connection:
+            seen = state
             runs = tuple(jobs.jobs(connection))
-    except ssh.Unreachable as error:
-        return Status(replace(state, phase="silent"), None, address, (), unfetched, trouble=str(error))
     except GpuError as error:
-        return Status(state, None, address, (), unfetched, trouble=str(error))
+        return Status(seen, None, address, (), unfetched, trouble=str(error))
     return Status(state, None, address, runs, unfetched, awake=(f"{whose}: gpu neither starts nor stops it",))
 
 

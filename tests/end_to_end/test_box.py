@@ -112,7 +112,7 @@ def test_an_evening_on_a_machine_of_ones_own(box: Box) -> None:
     assert status["ssh"] == {
         "host": "box", "port": where.port, "user": where.user, "key_file": None, "known_hosts": None
     }  # fmt: skip
-    assert f"entered as {where.user}@box port {where.port}" in box.gpu("status")
+    assert f"box is running at {where.user}@box port {where.port}" in box.gpu("status")
     assert "finished" in box.gpu("jobs")
     assert "log loss" in box.gpu("logs") or (folder / "log.txt").stat().st_size
     assert box.gpu("ssh", "--", "pwd; exit 0").strip() == str(box.machine.home)
@@ -179,7 +179,7 @@ def test_where_there_is_no_environment(box: Box) -> None:
     assert "On a machine of your own ~/gpu/env is" in box.refused("train", "--data", "shapes")
 
 
-def test_a_box_that_is_silent_or_another_one(box: Box, tmp_path: Path) -> None:
+def test_a_box_that_is_silent_or_another_one(box: Box) -> None:
     known = box.machine.address.known_hosts
     assert known is not None
     lines = known.read_text()
@@ -191,9 +191,21 @@ def test_a_box_that_is_silent_or_another_one(box: Box, tmp_path: Path) -> None:
     known.write_text(lines)
     box.machine.sshd.kill()
     box.machine.sshd.wait()
-    assert "box is silent" in box.gpu("status")
-    (tmp_path / "gpu-home" / "config.yaml").write_text("profiles:\n  box: {provider: server}\n")
+    said = box.gpu("status")
+    assert "is not entered" in said
+    assert "Connection refused" in said
+
+
+def test_a_profile_that_cannot_be(box: Box, tmp_path: Path) -> None:
+    settings = tmp_path / "gpu-home" / "config.yaml"
+    settings.write_text("profiles:\n  box: {provider: server}\n")
     assert "Add `host: NAME`" in box.refused("status")
+    settings.write_text("profiles:\n  box: {provider: server, host: box, ssh_port: 22022, budget: 5}\n")
+    assert "sets ssh_port and budget" in box.refused("status")
+    settings.write_text("profiles:\n  box: {provider: server, host: box, gpu: one}\n")
+    assert "gpu of the profile box is 'one'. It takes a whole number" in box.refused("status")
+    settings.write_text("profiles:\n  box: {provider: server, host: -oProxyCommand=touch}\n")
+    assert "your SSH configuration says nothing usable" in box.refused("start")
 
 
 def test_a_gpu_that_others_use_is_not_taken(box: Box) -> None:
