@@ -139,7 +139,8 @@ def jump_argv(jumps: str, target: str) -> list[str]:
     """The system's `ssh` through the hosts of a ProxyJump to `target` (`[host]:port`), each as strict as we are."""
     before, _, last = jumps.rpartition(",")
     argv = ["ssh"]
-    for option in ("BatchMode=yes", "StrictHostKeyChecking=yes", "UpdateHostKeys=no", "ConnectTimeout=10"):
+    strict = ("BatchMode=yes", "StrictHostKeyChecking=yes", "UpdateHostKeys=no")
+    for option in (*strict, "ControlMaster=no", "ConnectTimeout=10"):
         argv += ["-o", option]
     if before:
         argv += ["-o", f"ProxyCommand={shlex.join(jump_argv(before, '[%h]:%p'))}"]

@@ -39,7 +39,8 @@ def ssh_argv(
         options.append(f"ProxyJump={address.proxy}")
     if not address.key_file:
         # What a configuration may add to every visit would stand in the way of a command of ours.
-        options += ["RemoteCommand=none", *([] if tty else ["RequestTTY=no"])]
+        # A shared connection of the user's is used; one that we made would outlive us, and hold our pipes.
+        options += ["RemoteCommand=none", *([] if tty else ["RequestTTY=no", "ControlMaster=no"])]
     if not tty:
         options.append("BatchMode=yes")
     for option in options:

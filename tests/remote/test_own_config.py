@@ -351,6 +351,16 @@ def test_a_configuration_with_a_command_of_its_own(own: Own) -> None:
     assert words(own.address())
 
 
+def test_no_shared_connection_outlives_us(own: Own, gate: Machine) -> None:
+    shared = "ControlMaster auto\nControlPersist yes\nControlPath {}/shared-%C"
+    with tempfile.TemporaryDirectory(prefix="gpu-", dir="/tmp") as short:
+        own.configure(shared.format(short) + "\nProxyJump gate")
+        gates(own, gate)
+        own.common()
+        assert words(own.address())
+        assert list(Path(short).iterdir()) == []
+
+
 def test_tokens_and_variables_in_a_keys_path(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYS", str(own.folder))
     shutil.move(own.folder / "key", own.folder / "box-100%")
