@@ -186,6 +186,8 @@ _REMEDIES = {
     "IdempotentParameterMismatch": "Run `gpu destroy` and begin anew, if it goes on saying so",
 }
 _DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
+_SERVICES = {"GetCallerIdentity": "sts", "GetParameter": "ssm", "GetProducts": "pricing"}
+"""Of the operations that are not EC2's."""
 _FULL = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity", "Unsupported"})
 _NO_QUOTA = frozenset({"VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"})
 _ALREADY = frozenset(
@@ -208,8 +210,11 @@ def _refused(error: boto.ClientError) -> AwsError:
         return AwsError(f"this computer's clock is wrong, says AWS: {said[:300]}", "Set the clock, and try again", code)
     if code in _DENIED:
         permission = re.search(r"perform: ([\w-]+:\w+)", said)
-        name = permission[1] if permission else f"ec2:{action}"
-        remedy = f"Ask the account's administrator for {name}; `gpu doctor --policy` prints all that gpu needs"
+        name = permission[1] if permission else f"{_SERVICES.get(action, 'ec2')}:{action}"
+        remedy = (
+            f"Ask the account's administrator for the permission {name}; "
+            f"`gpu doctor --policy` prints all that gpu needs"
+        )
         return Denied(f"these credentials may not {action}", remedy, code)
     if code in _FULL:
         remedy = "Try again later, or name another type with: gpu start --type TYPE"
