@@ -42,6 +42,7 @@ def on_terminal(columns: int) -> list[str]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     environ = {**os.environ, "TERM": "xterm"}
+    environ.pop("COLUMNS", None)
     subprocess.run([sys.executable, "-c", script], stdout=slave, stdin=slave, env=environ, check=True)
     os.close(slave)
     text = os.read(master, 65536).decode()

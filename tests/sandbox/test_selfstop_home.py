@@ -88,14 +88,17 @@ def test_keep_and_deadline_come_back_as_they_were_told(connection: Connection) -
     assert found is not None
     assert (found.stop_at, found.kept_until, found.deadline) == (None, None, None)
     awake.keep(connection, _now() + timedelta(hours=4))
-    awake.arm(connection, 30, 24, _now() + timedelta(hours=9))
+    awake.arm(connection, 0, 24, _now() + timedelta(hours=9))
     found = awake.look(connection)
     assert found is not None
     assert _near(found.kept_until, _now() + timedelta(hours=4))
     assert _near(found.deadline, _now() + timedelta(hours=9))
     assert (found.why, found.why_deadline) == ("the budget is spent", "the budget is spent")
-    awake.keep(connection, None)
     awake.arm(connection, 30, 24, None)
+    found = awake.look(connection)
+    assert found is not None
+    assert _near(found.stop_at, _now() + timedelta(hours=4.5))
+    awake.keep(connection, None)
     found = awake.look(connection)
     assert found is not None
     assert (found.kept_until, found.deadline) == (None, None)
