@@ -226,14 +226,20 @@ def test_identities_only_shows_the_agents_other_keys_to_nobody(own: Own) -> None
         keygen(own.folder / f"stranger{number}")
         add(own.folder / f"stranger{number}")
     add(own.folder / "key")
-    keygen(own.folder / "other")
     # The private half is in the agent alone: the public one tells which it is.
     (own.folder / "key.pub").write_bytes((own.machine.address.key_file or Path()).with_suffix(".pub").read_bytes())
     (own.folder / "key").unlink()
     own.configure("IdentitiesOnly yes", key="key.pub")
-    own.configure("IdentitiesOnly yes", name="other", key="other")
     own.common()
     assert words(own.address())
+
+
+@pytest.mark.usefixtures("agent")
+def test_what_identities_only_leaves_out_opens_nothing(own: Own) -> None:
+    add(own.folder / "key")
+    keygen(own.folder / "other")
+    own.configure("IdentitiesOnly yes", name="other", key="other")
+    own.common()
     with pytest.raises(ssh.AuthRefused, match="refused every key of yours"):
         connect(own.address("other"))
 
@@ -358,6 +364,11 @@ def test_no_shared_connection_outlives_us(own: Own, gate: Machine) -> None:
         gates(own, gate)
         own.common()
         assert words(own.address())
+        assert list(Path(short).iterdir()) == []
+        with (own.folder / "config").open("a") as config:
+            config.write("Host gate\n  " + shared.format(short).replace("\n", "\n  ") + "\n")
+        with connect(own.address()) as connection:
+            assert connection.run("true").exit_code == 0
         assert list(Path(short).iterdir()) == []
 
 
