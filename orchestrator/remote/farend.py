@@ -76,7 +76,7 @@ def receive(wire: Wire, request: dict[str, Any]) -> None:
         tree = open_tree(request)
         tree.complete(_nothing)
         wanted = wire.expect(frames.FINGERPRINT)
-        if wanted and wanted == fingerprint(tree.entries):
+        if wanted and wanted == fingerprint(tree.entries) and os.path.isdir(target):
             staging.clear()
             tree.save()
             wire.send_json({"same": True})

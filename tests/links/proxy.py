@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -158,13 +160,36 @@ class _Delayed:
 @contextlib.contextmanager
 def proxied(address: Address, folder: Path, delay: float = 0.0) -> Iterator[tuple[Proxy, Address]]:
     """The same machine through a proxy; `folder` gets a known_hosts file that knows it under that name too."""
-    assert address.known_hosts is not None
     proxy = Proxy((address.host, address.port), delay)
-    host, port = proxy.place
+    try:
+        yield proxy, known_as(address, folder, *proxy.place)
+    finally:
+        proxy.close()
+
+
+def known_as(address: Address, folder: Path, host: str, port: int) -> Address:
+    assert address.known_hosts is not None
     key = address.known_hosts.read_text().split(maxsplit=1)[1]
     known = folder / f"known_hosts-{port}"
     known.write_text(f"[{host}]:{port} {key}")
+    return dataclasses.replace(address, host=host, port=port, known_hosts=known)
+
+
+@contextlib.contextmanager
+def delayed(address: Address, folder: Path, seconds: float) -> Iterator[Address]:
+    """The same machine, a round trip away, through a proxy in a process of its own: it takes nobody's turns."""
+    words = [sys.executable, "-m", "tests.links.proxy", address.host, str(address.port), str(seconds)]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        yield proxy, dataclasses.replace(address, host=host, port=port, known_hosts=known)
+        yield known_as(address, folder, "127.0.0.1", int(process.stdout.readline()))
     finally:
-        proxy.close()
+        process.stdin.close()
+        process.wait()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{Proxy((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])).place[1]}\n")
+    sys.stdout.flush()
+    sys.stdin.read()

@@ -153,7 +153,7 @@ def test_the_beginning_of_another_file_is_not_gone_on_with(machine: Machine, tmp
     assert content(machine.home / TARGET) == content(source)
 
 
-@pytest.mark.parametrize("count", [0, 500, 200_000])
+@pytest.mark.parametrize("count", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 500)), 200_000])
 def test_a_black_hole_is_noticed(machine: Machine, tmp_path: Path, count: int) -> None:
     """Within 15 seconds a connection is given up; the next one finishes the copy."""
     source = data_set(tmp_path / "pets")

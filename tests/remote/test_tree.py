@@ -1,0 +1,448 @@
+"""Trees, their caches, the staging folder and hostile ends of a copy, without a machine but where one is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.errors import GpuError
+from orchestrator.remote import farend, sync
+from orchestrator.remote import link as links
+from orchestrator.remote import wire as frames
+from orchestrator.remote.pull import _at_home, _Pull
+from orchestrator.remote.sender import HEADER, SMALL_HEADER, WHOLE
+from orchestrator.remote.staging import Occupied, Refused, Staging, locked
+from orchestrator.remote.statcache import StatCache
+from orchestrator.remote.tree import FILE, LINK, Entry, Tree, check_name, decode, encode, fingerprint
+from orchestrator.remote.wire import Broken, Wire
+from orchestrator.reporter import Silent
+
+from .conftest import Machine, eventually
+
+CLIMBING = [
+    b"",
+    b".",
+    b"..",
+    b"/etc/passwd",
+    b"../x",
+    b"a/../../x",
+    b"a//b",
+    b"a/",
+    b"./a",
+    b"a/.",
+    b"a\0b",
+    b"x" * 256,
+]
+STRAIGHT = [
+    b"a",
+    b"...",
+    b"..a",
+    b"a..",
+    b".a",
+    b"-rf",
+    b"\xff\xfe",
+    b"a/b/c",
+    b"$(touch x)",
+    b"two\nlines",
+    b"x" * 255,
+]
+
+part = st.binary(min_size=1, max_size=12).filter(
+    lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..", b".quarantine")
+)
+trees = st.dictionaries(
+    st.lists(part, min_size=1, max_size=3).map(tuple), st.none() | st.binary(max_size=200), max_size=12
+)
+
+
+def grow(root: Path, tree: dict[tuple[bytes, ...], bytes | None]) -> None:
+    """None is a folder; what another name stands in the way of is left out."""
+    root.mkdir(parents=True)
+    for parts, data in tree.items():
+        place = os.path.join(os.fsencode(root), *parts)
+        with contextlib.suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            if data is None:
+                os.mkdir(place)
+            else:
+                with open(place, "xb") as stream:
+                    stream.write(data)
+
+
+def shape(root: Path) -> dict[bytes, bytes | None]:
+    found: dict[bytes, bytes | None] = {}
+    for folder, folders, files in os.walk(os.fsencode(root)):
+        for name in folders:
+            found[os.path.relpath(os.path.join(folder, name), os.fsencode(root))] = None
+        for name in files:
+            with open(os.path.join(folder, name), "rb") as stream:
+                found[os.path.relpath(os.path.join(folder, name), os.fsencode(root))] = stream.read()
+    return found
+
+
+def whole(folder: Path, cache: Path | None = None) -> Tree:
+    tree = Tree(os.fsencode(folder), StatCache(os.fsencode(cache or folder.with_name("cache"))))
+    tree.look()
+    tree.complete(lambda: None)
+    return tree
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=trees, second=trees)
+def test_push_then_pull_is_the_identity(machine: Machine, tmp_path: Path, first, second) -> None:
+    """For any tree of byte names, and over any other that is there."""
+    source, back, target = tmp_path / "source", tmp_path / "back", PurePosixPath("gpu/data/any")
+    for tree in (first, second):
+        shutil.rmtree(source, ignore_errors=True)
+        grow(source, tree)
+        with Silent().progress("") as bar:
+            sync.push(machine.address, source, target, bar)
+        assert shape(machine.home / target) == shape(source)
+    shutil.rmtree(back, ignore_errors=True)
+    with Silent().progress("") as bar:
+        sync.pull(machine.address, target, back, bar)
+    assert shape(back) == shape(source)
+    shutil.rmtree(machine.home / target)
+
+
+@given(trees)
+def test_a_manifest_survives_the_wire(tree) -> None:
+    entries = {b"/".join(parts): Entry(FILE, len(data or b""), -5, os.urandom(32)) for parts, data in tree.items()}
+    assert decode(encode(entries)) == entries
+    for cut in range(0, len(encode(entries)), 7):
+        with pytest.raises(ValueError, match="a manifest"):
+            decode(encode(entries)[:cut])
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_no_manifest_or_a_sound_one(content: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        for name, entry in decode(content).items():
+            assert check_name(name) and entry.size >= 0
+
+
+@pytest.mark.parametrize("name", CLIMBING)
+def test_names_that_climb_are_refused(name: bytes) -> None:
+    with pytest.raises(ValueError, match="out of its folder"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", STRAIGHT)
+def test_odd_names_are_names(name: bytes) -> None:
+    assert check_name(name) == name
+
+
+def test_times_are_no_part_of_a_fingerprint(tmp_path: Path) -> None:
+    grow(tmp_path / "tree", {(b"a", b"b"): b"content"})
+    before = fingerprint(whole(tmp_path / "tree").entries)
+    os.utime(tmp_path / "tree/a/b", ns=(5, 5))
+    assert fingerprint(whole(tmp_path / "tree").entries) == before
+    (tmp_path / "tree/a/b").write_bytes(b"Content")
+    assert fingerprint(whole(tmp_path / "tree").entries) != before
+
+
+def test_a_lately_changed_file_is_read_again(tmp_path: Path) -> None:
+    """Two changes within a tick of the disk's clock look like one: the first is not remembered."""
+    cache = StatCache(os.fsencode(tmp_path / "cache"))
+    file = tmp_path / "file"
+    file.write_bytes(b"a")
+    found = file.stat()
+    now = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    later = (now[0], now[1], now[2] + 10**12, now[3])
+    cache.put(b"file", later, bytes(32))
+    assert cache.get(b"file", later) == b""
+    old = (now[0], now[1], now[2] - 10**10 + 1, now[3])
+    cache.put(b"file", old, b"\1" * 32)
+    assert cache.get(b"file", old) == b"\1" * 32
+
+
+@contextlib.contextmanager
+def staging(target: Path) -> Iterator[Staging]:
+    with locked(os.fsencode(target)) as found:
+        yield found
+
+
+def small(name: bytes, data: bytes, digest: bytes | None = None) -> bytes:
+    import hashlib
+
+    return SMALL_HEADER.pack(0, len(name), digest or hashlib.sha256(data).digest()) + name + data
+
+
+def test_what_is_not_its_digest_is_not_published(tmp_path: Path) -> None:
+    with staging(tmp_path / "data") as found:
+        assert found.small(small(b"good", b"good")) == (b"good", True)
+        assert found.small(small(b"bad", b"bad", bytes(32))) == (b"bad", False)
+        found.begin(HEADER.pack(0, 4, 0) + b"large")
+        found.data(b"larg")
+        assert found.end(WHOLE + bytes(32)) == (b"large", False)
+        found.publish([], Tree(os.fsencode(tmp_path / "data"), StatCache(b"")))
+    assert shape(tmp_path / "data") == {b"good": b"good"}
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_more_than_was_announced_is_refused(tmp_path: Path) -> None:
+    with staging(tmp_path / "data") as found, pytest.raises(Refused):
+        found.begin(HEADER.pack(0, 4, 0) + b"bomb")
+        found.data(b"large")
+
+
+@pytest.mark.parametrize("name", CLIMBING)
+def test_nothing_is_staged_outside(tmp_path: Path, name: bytes) -> None:
+    with staging(tmp_path / "data") as found:
+        for attempt in (
+            lambda: found.small(small(name, b"x")),
+            lambda: found.begin(HEADER.pack(0, 1, 0) + name),
+            lambda: found.folder(name),
+            lambda: found.link(name, b"x"),
+            lambda: found.drop([name]),
+            lambda: found.keep(name, bytes(32)),
+            lambda: found.publish([name], Tree(b"/nowhere", StatCache(b""))),
+        ):
+            with pytest.raises(ValueError, match="out of its folder"):
+                attempt()
+
+
+def test_a_link_in_the_target_is_replaced_not_followed(tmp_path: Path) -> None:
+    """A link to another folder, where a folder is to be: what it leads to stays as it is."""
+    outside, data = tmp_path / "outside", tmp_path / "data"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    data.mkdir()
+    (data / "sub").symlink_to(outside)
+    with staging(data) as found:
+        found.small(small(b"sub/file", b"x"))
+        found.publish([b"sub/kept"], Tree(os.fsencode(data), StatCache(b"")))
+    assert shape(outside) == {b"kept": b"kept"}
+    assert shape(data) == {b"sub": None, b"sub/file": b"x"}
+
+
+def test_two_copies_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    with staging(tmp_path / "data"), pytest.raises(Occupied), locked(os.fsencode(tmp_path / "data"), 0.1):
+        pass
+    with staging(tmp_path / "data"):
+        pass
+
+
+class Hostile:
+    """A machine's end that says what it likes; the client's end of the pull is the real one."""
+
+    def __init__(self, answers: list[tuple[bytes, bytes]]) -> None:
+        self.reads, self.writes = os.pipe()
+        self.void = os.open(os.devnull, os.O_WRONLY)
+        there = Wire(self.reads, self.writes)
+        self.wire = Wire(self.reads, self.void)
+        self.beat = lambda: None
+        self._thread = threading.Thread(target=self._say, args=(there, answers))
+        self._thread.start()
+
+    @staticmethod
+    def _say(wire: Wire, answers: list[tuple[bytes, bytes]]) -> None:
+        for kind, payload in answers:
+            wire.send(kind, payload)
+        wire.flush()
+
+    def answer(self) -> dict[str, object]:
+        return self.checked(self.wire.expect(frames.ANSWER))
+
+    @staticmethod
+    def checked(payload: bytes) -> dict[str, object]:
+        found: dict[str, object] = json.loads(payload)
+        return found
+
+    def close(self) -> None:
+        self._thread.join()
+        for descriptor in (self.reads, self.writes, self.void):
+            os.close(descriptor)
+
+
+def raw(name: bytes, kind: int = FILE, size: int = 1) -> bytes:
+    return struct.pack("<Q", 1) + struct.pack("<Bqq32s", kind, size, 0, b"\1" * 32) + name + b"\0"
+
+
+GOOD = encode({b"file": Entry(FILE, 1, 0, b"\1" * 32)})
+DIFFERS = (frames.ANSWER, b'{"same": false}')
+HOSTILE = {
+    **{f"name {name[:9]!r}": [(frames.MANIFEST, raw(name))] for name in CLIMBING},
+    "link": [(frames.MANIFEST, raw(b"file", LINK))],
+    "device": [(frames.MANIFEST, raw(b"file", 7))],
+    "negative": [(frames.MANIFEST, raw(b"file", FILE, -1))],
+    "huge": [(frames.MANIFEST, raw(b"file", FILE, 1 << 60))],
+    "unasked": [(frames.MANIFEST, GOOD), (frames.SMALL, small(b"other", b"x"))],
+    "climbing after all": [(frames.MANIFEST, GOOD), (frames.SMALL, small(b"../file", b"x"))],
+    "larger": [(frames.MANIFEST, GOOD), (frames.SMALL, small(b"file", b"xx"))],
+    "bomb": [(frames.MANIFEST, GOOD), (frames.FILE, HEADER.pack(0, 1, 0) + b"file"), (frames.DATA, b"xxxxxx")],
+    "other bytes": [(frames.MANIFEST, GOOD), (frames.SMALL, small(b"file", b"x")), (frames.ANSWER, b"{}")],
+    "link frame": [(frames.MANIFEST, GOOD), (frames.LINK, b"file\0/etc/passwd")],
+    "removal": [(frames.MANIFEST, GOOD), (frames.REMOVE, b"mine")],
+    "short": [(frames.MANIFEST, GOOD), (frames.SMALL, b"x")],
+    "data first": [(frames.MANIFEST, GOOD), (frames.DATA, b"x")],
+    "nothing": [(frames.MANIFEST, GOOD), (frames.ANSWER, b"{}")],
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_machine_gets_nothing_home(tmp_path: Path, what: str) -> None:
+    target = tmp_path / "in/runs"
+    target.mkdir(parents=True)
+    (target / "mine").write_text("mine")
+    end = Hostile([DIFFERS, *HOSTILE[what]])
+    try:
+        with pytest.raises(GpuError), _at_home(target) as found, Silent().progress("") as bar:
+            _Pull(end, (whole(target), found), bar).run(sync_remaining())  # type: ignore[arg-type]
+    finally:
+        end.close()
+    assert shape(target) == {b"mine": b"mine"}
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name not in ("in", "home")] == []
+
+
+def sync_remaining():
+    from orchestrator.remote.copying import Remaining
+
+    return Remaining()
+
+
+def test_setuid_and_special_files_do_not_come_home(machine: Machine, tmp_path: Path) -> None:
+    there = machine.home / "gpu/runs/x"
+    there.mkdir(parents=True)
+    (there / "tool").write_text("#!/bin/sh\n")
+    (there / "tool").chmod(0o6755)
+    (there / "secret").symlink_to("/etc/passwd")
+    os.mkfifo(there / "pipe")
+    os.link(there / "tool", there / "hard")
+    with Silent().progress("") as bar:
+        copied = sync.pull(machine.address, PurePosixPath("gpu/runs/x"), tmp_path / "x", bar)
+    assert sorted(copied.left) == ["pipe", "secret"]
+    assert sorted(entry.name for entry in (tmp_path / "x").iterdir()) == ["hard", "tool"]
+    assert not (tmp_path / "x/tool").stat().st_mode & (stat.S_ISUID | stat.S_ISGID | 0o111)
+    assert (tmp_path / "x/tool").stat().st_ino != (tmp_path / "x/hard").stat().st_ino
+
+
+def test_noise_of_a_login_shell_is_skipped() -> None:
+    reads, writes = os.pipe()
+    os.write(writes, b"Welcome!\n" * 100 + frames.MAGIC)
+    wire = Wire(reads, writes)
+    wire.send(frames.ANSWER, b"{}")
+    wire.flush()
+    wire.await_magic()
+    assert wire.expect(frames.ANSWER) == b"{}"
+    os.write(writes, b"x" * 30_000)
+    with pytest.raises(Broken):
+        wire.receive()
+    os.close(writes)
+    os.close(reads)
+
+
+def test_what_is_sent_ahead_imports_nothing_else() -> None:
+    """The standard library, and one another in this order."""
+    import ast
+
+    seen: list[str] = []
+    for name in links.MODULES:
+        source = Path(farend.__file__).with_name(f"{name}.py").read_text()
+        for node in ast.walk(ast.parse(source, feature_version=(3, 8))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                wanted = [node.module] if node.module else [alias.name for alias in node.names]
+                assert set(wanted) <= set(seen), f"{name} imports {wanted}"
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                tops = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                assert all(str(top).partition(".")[0] in sys.stdlib_module_names for top in tops), name
+        seen.append(name)
+
+
+def login(machine: Machine, line: str) -> None:
+    """One more line in what every login goes through."""
+    script = machine.home.parent / "etc/login"
+    script.write_text(script.read_text().replace("exec ", f"{line}\nexec ", 1))
+
+
+def test_a_full_disk_is_known_before(machine: Machine, tmp_path: Path) -> None:
+    source = tmp_path / "pets"
+    source.mkdir()
+    with (source / "huge").open("wb") as stream:
+        stream.truncate(1 << 43)
+    (source / "a").write_bytes(b"a")
+    with Silent().progress("") as bar, pytest.raises(GpuError, match="GB of disk left"):
+        sync.push(machine.address, source, PurePosixPath("gpu/data/pets"), bar)
+    assert list((machine.home / "gpu/data").iterdir()) == []
+
+
+def test_a_disk_that_fills_all_the_same(machine: Machine, tmp_path: Path) -> None:
+    """A limit on a file's size is met as a full disk is: in the middle of a write."""
+    source = tmp_path / "pets"
+    source.mkdir()
+    (source / "a").write_bytes(b"a")
+    (source / "large").write_bytes(random.randbytes(5_000_000))
+    plain = (machine.home.parent / "etc/login").read_text()
+    login(machine, "ulimit -f 2000")
+    with Silent().progress("") as bar, pytest.raises(GpuError, match=r"the disk of .* is full"):
+        sync.push(machine.address, source, PurePosixPath("gpu/data/pets"), bar)
+    assert not (machine.home / "gpu/data/pets").exists()
+    (machine.home.parent / "etc/login").write_text(plain)
+    with Silent().progress("") as bar:
+        assert sync.push(machine.address, source, PurePosixPath("gpu/data/pets"), bar).bytes < 4_200_000
+    assert shape(machine.home / "gpu/data/pets") == shape(source)
+
+
+def test_a_growing_file_and_one_that_vanishes_are_named(machine: Machine, tmp_path: Path) -> None:
+    source = tmp_path / "pets"
+    source.mkdir()
+    for number in range(30):
+        (source / f"{number}.jpg").write_bytes(random.randbytes(20_000))
+    going = [source / f"gone{number}" for number in range(3)]
+    for file in going:
+        file.write_bytes(b"gone")
+    growing = subprocess.Popen(
+        [sys.executable, "-c", "import sys\nf=open(sys.argv[1],'ab',0)\nwhile 1: f.write(b'x'*100)", source / "grows"]
+    )
+
+    eventually((source / "grows").exists)
+
+    class Thief:
+        def update(self, done: float, total: float | None = None, note: str = "") -> None:
+            del done, total, note
+            for file in going:
+                file.unlink(missing_ok=True)
+
+    try:
+        with pytest.raises(GpuError, match=r"gone\d \(vanished\)") as caught:
+            sync.push(machine.address, source, PurePosixPath("gpu/data/pets"), Thief())
+        assert "grows (changed)" in caught.value.what
+    finally:
+        growing.kill()
+        growing.wait()
+    there = shape(machine.home / "gpu/data/pets")
+    mine = shape(source)
+    assert {name: data for name, data in mine.items() if name != b"grows"}.items() <= there.items()
+    assert b"grows" not in there
+
+
+def test_a_large_file_goes_as_a_difference(machine: Machine, tmp_path: Path) -> None:
+    source = tmp_path / "pets"
+    source.mkdir()
+    (source / "two\nlines").write_bytes(random.randbytes(8_000_000))
+    target = PurePosixPath("gpu/data/pets")
+    with Silent().progress("") as bar:
+        sync.push(machine.address, source, target, bar)
+    with (source / "two\nlines").open("r+b") as stream:
+        stream.seek(5_000_000)
+        stream.write(b"changed")
+    from tests.links.proxy import proxied
+
+    with proxied(machine.address, tmp_path) as (proxy, address), Silent().progress("") as bar:
+        sync.push(address, source, target, bar)
+        assert sum(proxy.sent) < 1_000_000
+    assert shape(machine.home / target) == shape(source)
