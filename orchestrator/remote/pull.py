@@ -41,7 +41,7 @@ def pull(
         with _at_home(target) as staging:
             tree = open_tree(target, checksum=checksum and remaining.now == float("inf"))
             with linked(address, asked) as link:
-                tree.look()
+                tree.look(link.beat)
                 tree.complete(link.beat)
                 return _Pull(link, (tree, staging), progress).run(remaining)
 

@@ -41,7 +41,7 @@ def push(
         try:
             with linked(address, asked) as link:
                 # While ssh connects, and the machine looks at its own.
-                look(tree)
+                look(tree, link.beat)
                 return _Push(link, tree, progress).run(remaining)
         finally:
             tree.save()

@@ -81,7 +81,7 @@ class Staging:
     def contents(self, beat: Callable[[], None]) -> Manifest:
         """What an interrupted copy has left, read anew; a file may be the beginning of one."""
         left = Tree(self.tree, StatCache(b""))
-        left.look()
+        left.look(beat)
         left.complete(beat)
         return {name: entry for name, entry in left.entries.items() if entry.kind == FILE and entry.digest}
 

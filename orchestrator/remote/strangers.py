@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import GpuError
 from .tree import LINK, Tree
 
 
-def look(tree: Tree) -> None:
+def look(tree: Tree, beat: Callable[[], None]) -> None:
     """Walk a folder at home. GpuError names what is neither a file nor a folder of its own, or cannot be read."""
     try:
-        tree.look()
+        tree.look(beat)
     except OSError as error:
         shown = shown_name(os.fsencode(error.filename or ""))
         raise GpuError(f"{shown} cannot be read: {error.strerror}", "Check its mode and owner") from error

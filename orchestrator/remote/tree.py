@@ -76,11 +76,12 @@ class Tree:
         """Devices, FIFOs and sockets: never part of a copy."""
         self._identities: dict[bytes, Identity] = {}
 
-    def look(self) -> None:
+    def look(self, beat: Callable[[], None] = lambda: None) -> None:
         """Walk it; an absent folder is an empty one."""
         self.entries, self._identities, self.left = {}, {}, []
         for name, found in walk(self.root, self._skip):
             self._note(name, found)
+            beat()
 
     def _note(self, name: bytes, found: os.stat_result) -> None:
         mode = found.st_mode
