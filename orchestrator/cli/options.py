@@ -44,6 +44,13 @@ class Given:
             terminal.line(f"profile {profile.name}{' (emulated, free)' if profile.emulated else ''}")
         return Desk(self.home, profile, kind, terminal, Path.cwd())
 
+    def offer_home(self, desk: Desk) -> None:
+        """On a terminal, ask about results that are not home yet; scripts are never asked, nor held up."""
+        if not self.json and sys.stdin.isatty() and sys.stderr.isatty():
+            from ..verbs import homecoming
+
+            homecoming.offer(desk)
+
     def show(self, document: dict[str, Any], text: str) -> None:
         """The result of a command: its document with `--json`, otherwise its text."""
         if self.json:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from ..remote.job import Job
-from ..verbs import machine, runs, train
+from ..verbs import machine, resumption, runs, train
 from ..verbs.desk import Desk
+from ..verbs.spending import BudgetSpent
 from .options import Given, Group, command
 from .terminal import print_json, show_log
 
@@ -20,7 +22,9 @@ def register(gpu: Group) -> None:
     @command(gpu, "jobs")
     def jobs(given: Given) -> None:
         """Every run on the machine and how it stands."""
-        found = runs.list_jobs(given.desk())
+        desk = given.desk()
+        given.offer_home(desk)
+        found = runs.list_jobs(desk)
         if given.json:
             print_json([job_document(job) for job in found])
         else:
@@ -43,23 +47,30 @@ def register(gpu: Group) -> None:
 
 def _register_train(gpu: Group) -> None:
     @command(gpu, "train")
-    @click.option("--data", required=True, metavar="NAME", help="The data set: a folder of ./data.")
+    @click.option("--data", metavar="NAME", help="The data set: a folder of ./data.")
+    @click.option("--resume", metavar="RUN", help="Go on with a run that ended before it was done.")
     @click.option("--model", default=train.DEFAULT_MODEL, show_default=True, help="Any torchvision classifier.")
     @click.option("--epochs", type=int, metavar="N", help="N passes with a line each, instead of fitting to the end.")
     @click.option("--sample", is_flag=True, help="Train and predict on the data set's small sample alone.")
     @click.option("--detach", is_flag=True, help="Start it and come back later.")
     @click.option("--stop", is_flag=True, help="Stop the machine when the results are home.")
     @click.option("--gpu", type=int, metavar="N", help="The GPU's number there, instead of one that nobody uses.")
+    @click.option("--budget", type=float, metavar="USD", help="End it, checkpoint first, when it has cost so much.")
+    @click.option("--queue", is_flag=True, help="Wait on the machine for its turn.")
+    @click.option("--checksum", is_flag=True, help="Compare every byte of the data set, not sizes and times.")
     @click.option("-m", "--note", default="", help="A note for the journal.")
     @click.argument("options", nargs=-1, metavar="[-- TRAINER OPTIONS]", type=click.UNPROCESSED)
-    def train_(given: Given, detach: bool, stop: bool, **wish: Any) -> None:
+    def train_(given: Given, detach: bool, stop: bool, resume: str | None, **wish: Any) -> None:
         """Send the data set, train on the machine, bring the results home."""
         if detach and stop:
             raise click.UsageError("--stop waits for the results to come home: leave --detach out")
+        if (resume is None) == (wish["data"] is None):
+            raise click.UsageError("Give either --data NAME or --resume RUN.")
         desk = given.desk()
+        given.offer_home(desk)
         begun: list[str] = []
         try:
-            run_id = train.launch(desk, train.Request(**wish), begun.append)
+            run_id = _launch(desk, resume, wish, begun.append)
             if detach:
                 _print_detached(given, run_id)
                 return
@@ -71,9 +82,19 @@ def _register_train(gpu: Group) -> None:
         _print_trained(given, trained)
 
 
+def _launch(desk: Desk, resume: str | None, wish: dict[str, Any], begins: Callable[[str], None]) -> str:
+    if resume is None:
+        return train.launch(desk, train.Request(**wish), begins)
+    again = resumption.Again(wish["budget"], wish["queue"], wish["checksum"])
+    return resumption.launch(desk, resume, again, begins)
+
+
 def _finish(desk: Desk, run_id: str, *, stop: bool) -> train.Trained:
     try:
         return train.finish(desk, run_id, show_log)
+    except BudgetSpent:
+        stop = True
+        raise
     finally:
         # After a failed run too: what it left came home first, and an idle machine costs the same.
         if stop and run_id not in {entry.run_id for entry in desk.ledger.unfetched()}:
@@ -124,7 +145,8 @@ def _to_stdout(data: bytes) -> None:
 
 
 def job_document(job: Job) -> dict[str, Any]:
-    return {"run": job.run_id, "state": job.state, "exit_code": job.exit_code, "data": job.data, "model": job.model}
+    kept = ("state", "why", "exit_code", "data", "model", "note", "started", "last")
+    return {"run": job.run_id, **{name: getattr(job, name) for name in kept}}
 
 
 def _register_rest(gpu: Group) -> None:
@@ -137,7 +159,7 @@ def _register_rest(gpu: Group) -> None:
     @command(gpu, "cancel")
     @click.argument("run", metavar="RUN")
     def cancel(given: Given, run: str) -> None:
-        """End a run."""
+        """End a run; its checkpoint is written first, and --resume goes on from it."""
         job = runs.cancel(given.desk(), run)
         click.echo(f"{job.run_id} {job.describe()}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -10,10 +11,14 @@ from trainer import run_folder
 from ..errors import GpuError, RunFailed, UsageError, nearest
 from ..remote import jobs, sync
 from ..remote.job import Job
+from ..remote.ssh import Connection, Unreachable
 from .desk import Desk
 from .entrance import on_terminal
 
 TAIL_LINES = 15
+LINK_SECONDS = 60.0
+OFFLINE_SECONDS = 1800.0
+"""For how long a follower tries to come back to a machine that does not answer."""
 
 
 def list_jobs(desk: Desk) -> list[Job]:
@@ -48,7 +53,19 @@ def follow(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Job:
             copy.flush()
             show_log(data)
 
-        return jobs.follow(lambda: desk.connect(wait=60), run_id, copy.tell(), take)
+        return jobs.follow(lambda: _reconnect(desk), run_id, copy.tell(), take)
+
+
+def _reconnect(desk: Desk) -> Connection:
+    """A machine that runs and is not to be reached is waited for: a train in a tunnel, a laptop that has just woken."""
+    began = time.monotonic()
+    while True:
+        try:
+            return desk.connect(wait=LINK_SECONDS)
+        except Unreachable as error:
+            if time.monotonic() - began > OFFLINE_SECONDS:
+                raise
+            desk.reporter.line(f"{error.what}; trying again, and the run goes on meanwhile (Ctrl-C leaves it alone)")
 
 
 def whole_log(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> None:
@@ -122,5 +139,10 @@ def raise_if_failed(desk: Desk, run_id: str, state: Job) -> None:
     if state.succeeded:
         return
     log = (desk.runs / run_id / run_folder.LOG).read_text(errors="replace").splitlines()
+    remedy = (
+        f"go on from its checkpoint: gpu train --resume {run_id}\n" if state.state in ("interrupted", "lost") else ""
+    )
     lines = "\n".join(f"  {line}" for line in log[-TAIL_LINES:])
-    raise RunFailed(f"the run {run_id} {state.describe()}; its last lines:\n{lines}\nthe whole log: gpu logs {run_id}")
+    raise RunFailed(
+        f"the run {run_id} {state.describe()}; its last lines:\n{lines}\n{remedy}the whole log: gpu logs {run_id}"
+    )

@@ -17,11 +17,12 @@ from typing import Any
 from trainer import run_folder
 
 from ..data import layout
-from ..errors import GpuError, UsageError, nearest
-from ..providers.base import Address, Wish
+from ..errors import GpuError, MachineStopped, UsageError, nearest
+from ..providers.base import Wish
 from ..remote import dispatch, jobs, sync
+from ..remote.job import Job
 from ..remote.ssh import Connection, connect
-from . import machine, own, runs
+from . import machine, own, resumption, runs, spending
 from .desk import Desk
 
 DEFAULT_MODEL = "efficientnet_lite0"
@@ -36,6 +37,12 @@ class Request:
     epochs: int | None = None
     sample: bool = False
     note: str = ""
+    budget: float | None = None
+    """US dollars after which the machine ends it, checkpoint first."""
+    queue: bool = False
+    """Wait on the machine for its turn, instead of being refused while another run has it."""
+    checksum: bool = False
+    """Read every byte of the data set again at both ends, instead of trusting sizes and times."""
     gpu: int | None = None
     """The number of the GPU there; None: as the profile says, or one that nobody uses."""
     options: tuple[str, ...] = ()
@@ -62,20 +69,23 @@ def launch(desk: Desk, request: Request, begins: Callable[[str], None]) -> str:
     """
     check(desk, request)
     provider = desk.provider()
-    if provider.state().phase != "running":
-        machine.start(desk, Wish(desk.kind))
+    state = provider.state()
+    if state.phase != "running":
+        state = machine.start(desk, Wish(desk.kind))
+    terms = spending.terms(state, request.budget)
     address = provider.address()
     with connect(address, wait=60, say=desk.reporter.line) as connection:
         digest = dispatch.send_code(connection)
         readiness = jobs.ready(connection)
-        if readiness.busy:
+        if readiness.busy and not request.queue:
             raise GpuError(
                 f"the machine is training already: {readiness.busy}",
-                f"Follow it with `gpu logs -f {readiness.busy}`, or end it with `gpu cancel {readiness.busy}`",
+                f"Follow it with `gpu logs -f {readiness.busy}`, end it with `gpu cancel {readiness.busy}`, "
+                "or wait for its end with: gpu train --queue",
             )
         environment = own.take_gpu(desk, connection, request.gpu) if _computes(request) else {}
-        _send_data(desk, address, connection, request.data)
-        run_id = prepare_home(desk, digest, request, environment)
+        _send_data(desk, connection, request)
+        run_id = prepare_home(desk, digest, request, {**terms, "environment": environment})
         begins(run_id)
         _start(desk, connection, run_id)
     return run_id
@@ -89,6 +99,7 @@ def _computes(request: Request) -> bool:
 
 def check(desk: Desk, request: Request) -> None:
     """Everything that can be wrong with the wish, found before a machine is started or paid for."""
+    spending.check(request.budget)
     layout.find(desk.data, request.data)
     known = resources.files("trainer").joinpath("models.txt").read_text().split()
     if request.model not in known:
@@ -99,33 +110,35 @@ def check(desk: Desk, request: Request) -> None:
         raise UsageError(f"--epochs {request.epochs} trains nothing", "Give 1 or more")
 
 
-def _send_data(desk: Desk, address: Address, connection: Connection, name: str) -> None:
-    folder = run_folder.MachineFolder()
+def _send_data(desk: Desk, connection: Connection, request: Request) -> None:
+    folder, name = run_folder.MachineFolder(), request.data
     connection.check(f"mkdir -p {folder.data(name).parent}")
     with desk.reporter.progress(f"sending {name}", unit="B") as bar:
-        sync.push(address, desk.data / name, folder.data(name), bar)
+        sync.push(connection.address, desk.data / name, folder.data(name), bar, checksum=request.checksum)
 
 
-def prepare_home(desk: Desk, digest: str, request: Request, environment: Mapping[str, str]) -> str:
+def prepare_home(desk: Desk, digest: str, request: Request, facts: Mapping[str, Any]) -> str:
     """The run's folder at home, with its `job.json`, and its line in the ledger; returns its id."""
     run_id = run_folder.new_run_id(request.data)
     home = desk.runs / run_id
     home.mkdir(parents=True)
-    (home / run_folder.JOB).write_text(json.dumps(make_job(run_id, digest, request, environment), indent=1) + "\n")
+    (home / run_folder.JOB).write_text(json.dumps(make_job(run_id, digest, request, facts), indent=1) + "\n")
     desk.ledger.add(run_id, kind=desk.kind, runs=desk.runs)
     return run_id
 
 
 def _start(desk: Desk, connection: Connection, run_id: str) -> None:
     job = json.loads((desk.runs / run_id / run_folder.JOB).read_text())
-    jobs.start_run(connection, run_id, job)
+    _, warning = jobs.start_run(connection, run_id, job)
+    if warning:
+        desk.reporter.line(warning)
     # Again: a `gpu pull` at this very moment takes a run that has not begun for one that never will.
     desk.ledger.add(run_id, kind=desk.kind, runs=desk.runs)
     desk.reporter.line(f"run {run_id}")
 
 
-def make_job(run_id: str, digest: str, request: Request, environment: Mapping[str, str]) -> dict[str, Any]:
-    """`job.json`: the command with its paths relative to the machine's home folder, and who asked for it."""
+def make_job(run_id: str, digest: str, request: Request, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """`job.json`: the command with its paths relative to the machine's home folder, who asked for it, and `facts`."""
     folder = run_folder.MachineFolder()
     argv = ["--data", f"~/{folder.data(request.data)}", "--out", f"~/{folder.run(run_id)}"]
     argv += ["--cache", f"~/{folder.cache}", "--model", request.model]
@@ -140,7 +153,8 @@ def make_job(run_id: str, digest: str, request: Request, environment: Mapping[st
         "sample": request.sample,
         "note": request.note,
         "command": [f"~/{folder.python}", "-m", "trainer", *argv, *request.options],
-        "environment": dict(environment),
+        "queue": request.queue,
+        **facts,
         "code": digest,
         "asked_by": f"{getpass.getuser()}@{socket.gethostname()}",
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -148,11 +162,33 @@ def make_job(run_id: str, digest: str, request: Request, environment: Mapping[st
 
 
 def finish(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Trained:
-    """Follow a run to its end, bring it home and read its result."""
-    state = runs.follow(desk, run_id, show_log)
+    """Follow a run to its end, bring it home and read its result; one that EC2 interrupts goes on by itself."""
+    state = _to_its_end(desk, run_id, show_log)
     runs.bring_home(desk, run_id, state)
+    if state.state == "interrupted" and state.why == spending.BUDGET:
+        raise spending.BudgetSpent(run_id, _budget(desk.runs / run_id))
     runs.raise_if_failed(desk, run_id, state)
     return result(desk.runs / run_id)
+
+
+def _to_its_end(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Job:
+    launched = desk.provider().state().launched
+    while True:
+        ended: Job | None = None
+        try:
+            ended = runs.follow(desk, run_id, show_log)
+        except MachineStopped:
+            if not resumption.is_taken(desk, None):
+                raise
+        if ended is not None and not resumption.is_taken(desk, ended):
+            return ended
+        resumption.wait_until_back(desk, launched)
+        resumption.go_on(desk, run_id)
+        launched = desk.provider().state().launched
+
+
+def _budget(folder: Path) -> float:
+    return float(json.loads((folder / run_folder.JOB).read_text())["budget"])
 
 
 def result(folder: Path) -> Trained:

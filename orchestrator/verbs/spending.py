@@ -1,0 +1,40 @@
+"""What one run may cost, agreed with the machine before it begins: the machine ends it, wherever this computer is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..errors import GpuError, RunFailed, UsageError
+from ..providers.base import State
+
+BUDGET = "budget"
+"""The machine's word for why it interrupted a run."""
+
+
+class BudgetSpent(RunFailed):
+    def __init__(self, run_id: str, budget: float) -> None:
+        super().__init__(
+            f"{run_id} was ended when its budget of ${budget:g} was spent; what is done is kept",
+            f"Go on from there with: gpu train --resume {run_id} --budget USD",
+        )
+
+
+def check(budget: float | None) -> None:
+    if budget is not None and not (math.isfinite(budget) and budget > 0):
+        raise UsageError(f"a budget of ${budget:g} pays for nothing", "Give more than 0")
+
+
+def terms(state: State, budget: float | None) -> dict[str, Any]:
+    """What `job.json` has of the machine's price. GpuError where a budget cannot be kept, since no price is known."""
+    if budget is not None and state.price is None:
+        raise GpuError(
+            f"the price of {state.machine_type or 'this machine'} is not known, so a budget cannot be kept",
+            "Leave --budget out",
+        )
+    return {
+        "machine": state.machine_type,
+        "spot": state.spot,
+        "price_per_hour": state.price.per_hour if state.price else None,
+        "budget": budget,
+    }
