@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pty
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ from orchestrator.remote import ssh
 from orchestrator.remote.openssh import config_block, ssh_argv
 from orchestrator.remote.ssh import connect
 from orchestrator.remote.way import Way
+from orchestrator.sandbox import sshd
 
 from .conftest import SSHD, Machine, answers, configure, eventually, free_place, keygen
 
@@ -355,6 +357,18 @@ def test_a_configuration_with_a_command_of_its_own(own: Own) -> None:
     own.configure("RemoteCommand echo mine\nRequestTTY force")
     own.common()
     assert words(own.address())
+
+
+@pytest.mark.skipif(not sshd.gives_terminals(), reason="this computer's sshd hands out no terminals")
+def test_a_terminal(own: Own) -> None:
+    own.configure("RequestTTY no")
+    own.common()
+    mine, theirs = pty.openpty()
+    argv = ssh_argv(own.address(), tty=True, command=["tty && stty size"])
+    assert subprocess.run(argv, stdin=theirs, stdout=theirs, stderr=theirs, check=False).returncode == 0
+    os.close(theirs)
+    assert b"/dev/pts/" in os.read(mine, 4096)
+    os.close(mine)
 
 
 def test_no_shared_connection_outlives_us(own: Own, gate: Machine) -> None:
