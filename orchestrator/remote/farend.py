@@ -16,8 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 from . import wire as frames
+from .exclusion import Occupied
 from .sender import Part, send_file
-from .staging import Occupied, Refused, Staging, locked
+from .staging import Refused, Staging, locked
 from .statcache import StatCache
 from .tree import FILE, FOLDER, Manifest, Tree, check_name, decode, encode, fingerprint
 from .wire import Broken, Wire

@@ -23,7 +23,7 @@ from .tree import Heart
 from .wire import Broken, Wire
 
 # What the machine's end is made of, each after those that it imports.
-MODULES = ("statcache", "wire", "tree", "sender", "staging", "farend")
+MODULES = ("statcache", "wire", "tree", "sender", "exclusion", "staging", "farend")
 BEAT_SECONDS = 3.0
 END_SECONDS = 5.0
 PIPE_BYTES = 1 << 20

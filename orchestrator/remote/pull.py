@@ -15,10 +15,11 @@ from ..reporter import Progress
 from . import wire as frames
 from .copying import Copied, Remaining, complaint, open_tree, persistently, request, size
 from .difference import Difference, compare, room, weight
+from .exclusion import Occupied
 from .link import Link, linked
 from .meter import Meter
 from .sender import HEADER, SMALL_HEADER
-from .staging import Occupied, Refused, Staging, locked
+from .staging import Refused, Staging, locked
 from .strangers import shown_name
 from .tree import FILE, FOLDER, LINK, Entry, Manifest, Tree, decode, encode, fingerprint
 

@@ -7,66 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator
 
+from .exclusion import PATIENCE_SECONDS, held
 from .sender import HEADER, SMALL_HEADER, WHOLE
 from .statcache import StatCache
 from .tree import FILE, PIECE, Manifest, Tree, check_name
-
-PATIENCE_SECONDS = 30.0
-LOOK_SECONDS = 0.05
-
-
-class Occupied(Exception):
-    """Another copy to the same target is under way."""
 
 
 class Refused(Exception):
     """What arrives is not what was agreed on."""
 
 
-def folder_beside(target: bytes) -> bytes:
-    """Hidden, and on the same disk wherever the target's own links lead."""
-    parent, name = os.path.split(os.path.realpath(target))
-    return os.path.join(parent, b"." + name + b".part")
-
-
 @contextlib.contextmanager
 def locked(target: bytes, seconds: float = PATIENCE_SECONDS) -> Iterator[Staging]:
-    """The target's staging folder, for one at a time; Occupied after so many seconds. Kept while it holds anything."""
-    folder = folder_beside(target)
-    until = time.monotonic() + seconds
-    while True:
-        os.makedirs(folder, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        if _take(descriptor, folder):
-            break
-        os.close(descriptor)
-        if time.monotonic() > until:
-            raise Occupied
-        time.sleep(LOOK_SECONDS)
-    try:
+    """The target's staging area; Occupied when another copy still has it after so many seconds."""
+    with held(target, seconds) as folder:
         yield Staging(os.path.realpath(target), os.path.join(folder, b"tree"))
-    finally:
-        with contextlib.suppress(OSError):
-            os.rmdir(folder)
-        os.close(descriptor)
-
-
-def _take(descriptor: int, folder: bytes) -> bool:
-    """The folder itself is locked, and may have been taken away by who had it before."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mine, there = os.fstat(descriptor), os.lstat(folder)
-    except (BlockingIOError, FileNotFoundError):
-        return False
-    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
 class Staging:

@@ -23,9 +23,10 @@ from orchestrator.errors import GpuError
 from orchestrator.remote import farend, sync
 from orchestrator.remote import link as links
 from orchestrator.remote import wire as frames
+from orchestrator.remote.exclusion import Occupied
 from orchestrator.remote.pull import _at_home, _Pull
 from orchestrator.remote.sender import HEADER, SMALL_HEADER, WHOLE
-from orchestrator.remote.staging import Occupied, Refused, Staging, locked
+from orchestrator.remote.staging import Refused, Staging, locked
 from orchestrator.remote.statcache import StatCache
 from orchestrator.remote.tree import FILE, LINK, Entry, Tree, check_name, decode, encode, fingerprint
 from orchestrator.remote.wire import Broken, Wire
