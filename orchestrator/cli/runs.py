@@ -85,7 +85,7 @@ def _register_train(gpu: Group) -> None:
 def _launch(desk: Desk, resume: str | None, wish: dict[str, Any], begins: Callable[[str], None]) -> str:
     if resume is None:
         return train.launch(desk, train.Request(**wish), begins)
-    again = resumption.Again(wish["budget"], wish["queue"], wish["checksum"])
+    again = resumption.Again(wish["budget"], wish["queue"], wish["checksum"], wish["gpu"])
     return resumption.launch(desk, resume, again, begins)
 
 

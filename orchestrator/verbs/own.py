@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from ..errors import NotOffered
 from ..providers.base import LeftAlone, Provider, State, Wish
@@ -39,19 +41,22 @@ def leave(desk: Desk) -> State:
     return desk.provider().state()
 
 
-def take_gpu(desk: Desk, connection: Connection, wanted: int | None) -> dict[str, str]:
-    """The environment in which a run sees one GPU alone: that which is wanted, otherwise, where others may be at work
-    too, one that nobody uses. GpuError names who uses it."""
+def take_gpu(desk: Desk, connection: Connection, wanted: int | None, words: Sequence[str]) -> dict[str, Any]:
+    """What `job.json` has of the GPU: the one that is wanted, otherwise, where others may be at work too, one that
+    nobody uses; the run's environment shows it no other. `words`: what the trainer is told. GpuError names who uses
+    what is not free."""
     wanted = desk.profile.gpu if wanted is None else wanted
-    if wanted is None and not isinstance(desk.provider(), LeftAlone):
-        return {}
+    asked: dict[str, Any] = {"gpu": wanted, "environment": {}}
+    on_cpu = "--device=cpu" in words or ("--device", "cpu") in pairwise(words)
+    if on_cpu or (wanted is None and not isinstance(desk.provider(), LeftAlone)):
+        return asked
     from ..remote import gpus
 
     chosen = gpus.choose(gpus.look(connection), connection.address.host, wanted)
     if chosen is None:
-        return {}
+        return asked
     desk.reporter.line(f"on GPU {chosen.index} of {connection.address.host}: {chosen.name}")
-    return gpus.environment(chosen)
+    return {**asked, "environment": gpus.environment(chosen)}
 
 
 def _say(desk: Desk, words: str) -> None:

@@ -15,7 +15,7 @@ from ..providers.base import State, Wish
 from ..remote import dispatch, jobs, sync
 from ..remote.job import Job
 from ..remote.ssh import Connection
-from . import machine, spending
+from . import machine, own, spending
 from .desk import BOOT_SECONDS, Desk
 
 LOOK_SECONDS = 3.0
@@ -32,6 +32,8 @@ class Again:
     budget: float | None = None
     queue: bool = False
     checksum: bool = False
+    gpu: int | None = None
+    """Another than it had: None: the one that was named then, or one that nobody uses now."""
 
 
 def launch(desk: Desk, run_id: str, again: Again, begins: Callable[[str], None]) -> str:
@@ -45,6 +47,8 @@ def launch(desk: Desk, run_id: str, again: Again, begins: Callable[[str], None])
         job = _job(connection, run_id)
         _send_data(desk, connection, job, checksum=again.checksum)
         changed = {"attempt": found.attempt + 1, "code": digest, "queue": again.queue}
+        wanted = job.get("gpu") if again.gpu is None else again.gpu
+        job |= own.take_gpu(desk, connection, wanted, job["command"])
         job |= {**changed, **spending.terms(state, again.budget), "command": _command(job)}
         _prepare_home(desk, run_id, job)
         begins(run_id)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +82,12 @@ def launch(desk: Desk, request: Request, begins: Callable[[str], None]) -> str:
                 f"Follow it with `gpu logs -f {readiness.busy}`, end it with `gpu cancel {readiness.busy}`, "
                 "or wait for its end with: gpu train --queue",
             )
-        environment = own.take_gpu(desk, connection, request.gpu) if _computes(request) else {}
+        terms |= own.take_gpu(desk, connection, request.gpu, request.options)
         _send_data(desk, connection, request)
-        run_id = prepare_home(desk, digest, request, {**terms, "environment": environment})
+        run_id = prepare_home(desk, digest, request, terms)
         begins(run_id)
         _start(desk, connection, run_id)
     return run_id
-
-
-def _computes(request: Request) -> bool:
-    """Whether a GPU is to be used where there is one."""
-    words = request.options
-    return "--device=cpu" not in words and ("--device", "cpu") not in pairwise(words)
 
 
 def check(desk: Desk, request: Request) -> None:

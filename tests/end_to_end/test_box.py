@@ -213,7 +213,7 @@ def test_a_gpu_that_others_use_is_not_taken(box: Box) -> None:
     box.evening.prepare()
     other = next((p.name for p in Path("/proc").glob("[0-9]*") if p.stat().st_uid != os.getuid()), "999999999")
     box.has_gpus(GPUS, f"GPU-aaaa, {other}\n")
-    words = ("train", "--data", "shapes", "--detach", "--epochs", "1")
+    words = ("train", "--data", "shapes", "--detach", "--epochs", "500")
     assert "GPU 2 of box is in use by somebody" in box.refused(*words, "--gpu", "2")
     assert "has no GPU 7. It has: 0, 1, 2, 3" in box.gpu(*words, "--gpu", "7", code=2)
     box.has_gpus(GPUS.replace(", 3, ", ", 9000, "))
@@ -225,3 +225,8 @@ def test_a_gpu_that_others_use_is_not_taken(box: Box) -> None:
     assert json.loads((run / "job.json").read_text())["environment"] == {"CUDA_VISIBLE_DEVICES": "GPU-bbbb"}
     facts = json.loads((run / "lock").read_text())
     assert b"CUDA_VISIBLE_DEVICES=GPU-bbbb" in (Path("/proc") / str(facts["trainer"]) / "environ").read_bytes()
+    taken = box.evening.json("--profile", "box", "jobs")[0]["run"]
+    box.gpu("cancel", taken)
+    box.has_gpus(GPUS.replace("1, GPU-bbbb, 3", "1, GPU-bbbb, 9000"))
+    assert "on GPU 3 of box: Tesla T4" in box.gpu("train", "--resume", taken, "--detach")
+    assert json.loads((run / "job.json").read_text())["environment"] == {"CUDA_VISIBLE_DEVICES": "GPU-dddd"}
