@@ -24,6 +24,9 @@ GPUS = (
     "3, GPU-dddd, 3, 16000, Tesla T4\n"
 )
 
+PROGRAMS = "GPU-aaaa, 999999999\n"
+"""Of somebody in another container: there is no such process to be seen."""
+
 
 @dataclass
 class Box:
@@ -211,15 +214,14 @@ def test_a_profile_that_cannot_be(box: Box, tmp_path: Path) -> None:
 def test_a_gpu_that_others_use_is_not_taken(box: Box) -> None:
     """Number 0 computes for somebody else, 2 holds memory for a program that cannot be seen."""
     box.evening.prepare()
-    other = next((p.name for p in Path("/proc").glob("[0-9]*") if p.stat().st_uid != os.getuid()), "999999999")
-    box.has_gpus(GPUS, f"GPU-aaaa, {other}\n")
+    box.has_gpus(GPUS, PROGRAMS)
     words = ("train", "--data", "shapes", "--detach", "--epochs", "500")
     assert "GPU 2 of box is in use by somebody" in box.refused(*words, "--gpu", "2")
     assert "has no GPU 7. It has: 0, 1, 2, 3" in box.gpu(*words, "--gpu", "7", code=2)
     box.has_gpus(GPUS.replace(", 3, ", ", 9000, "))
     assert "every GPU of box is in use: GPU 0 by somebody" in box.refused(*words)
     assert not (box.machine.home / "gpu" / "runs").exists()
-    box.has_gpus(GPUS, f"GPU-aaaa, {other}\n")
+    box.has_gpus(GPUS, PROGRAMS)
     assert "on GPU 1 of box: Tesla T4" in box.gpu(*words)
     run = next((box.machine.home / "gpu" / "runs").glob("2*"))
     assert json.loads((run / "job.json").read_text())["environment"] == {"CUDA_VISIBLE_DEVICES": "GPU-bbbb"}
