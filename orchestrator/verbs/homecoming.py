@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from ..errors import GpuError
+from ..providers.base import Address
 from .desk import DOOR_SECONDS, Desk
 
 
@@ -12,7 +15,7 @@ def offer(desk: Desk) -> None:
     Costs a look at a folder when everything is home. A machine whose address is not known is not looked for.
     """
     waiting = {entry.run_id for entry in desk.ledger.unfetched(desk.kind)}
-    address = desk.known_address() if waiting else None
+    address = _door(desk) if waiting else None
     if address is None:
         return
     from ..remote import jobs, ssh
@@ -27,3 +30,11 @@ def offer(desk: Desk) -> None:
     except GpuError as error:
         # An offer, not what was asked for.
         desk.reporter.line(f"what is not home could not be brought: {error}")
+
+
+def _door(desk: Desk) -> Address | None:
+    """Where it is known to be, or, with a host of one's own, always is; nobody is asked."""
+    if desk.profile.host:
+        with contextlib.suppress(GpuError):
+            return desk.provider().address()
+    return desk.known_address()

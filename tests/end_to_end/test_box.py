@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import pwd
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +49,20 @@ class Box:
         """One sentence and its remedy, without anything having happened."""
         said = self.gpu(*words, code=1)
         assert sum(line.startswith("gpu: ") for line in said.splitlines()) == 1
+        return said
+
+    def answer(self, *words: str) -> str:
+        """What a command says on a terminal where somebody answers yes."""
+        mine, theirs = pty.openpty()
+        os.write(mine, b"y\n")
+        argv = [sys.executable, "-m", "orchestrator", "--profile", "box", *words]
+        done = subprocess.run(
+            argv, cwd=self.evening.folder, stdin=theirs, stdout=theirs, stderr=theirs, check=False, timeout=120
+        )
+        said = os.read(mine, 1 << 16).decode()
+        os.close(theirs)
+        os.close(mine)
+        assert done.returncode == 0, said
         return said
 
     def program(self, name: str, lines: str) -> None:
@@ -134,7 +151,8 @@ def test_a_run_is_left_found_and_ended(box: Box) -> None:
     assert "is training already" in box.refused("train", "--data", "shapes")
     assert run_id in box.gpu("cancel", run_id)
     assert "nothing from it" in box.refused("destroy")
-    box.gpu("pull", run_id)
+    assert "bring it home now?" in box.answer("jobs")
+    assert (box.evening.folder / "runs" / run_id / "verified.json").exists()
     assert processes_of(box.machine.home) == []
 
 
