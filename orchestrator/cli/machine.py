@@ -70,13 +70,16 @@ def register(gpu: Group) -> None:
     @command(gpu, "stop")
     def stop(given: Given) -> None:
         """Stop the machine, and say what it cost and what still costs."""
-        state = verbs.stop(given.desk())
+        desk = given.desk()
+        given.offer_home(desk)
+        state = verbs.stop(desk)
         given.show({"machine": state.machine_id, "phase": state.phase}, f"{state.machine_id} is {state.phase}")
 
     @command(gpu, "status")
     def status(given: Given) -> None:
         """The machine, its address, its cost so far, and the runs on it."""
         desk = given.desk()
+        given.offer_home(desk)
         found = verbs.status(desk)
         if given.json:
             print_json(status_document(desk, found))

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -67,3 +72,39 @@ def test_a_reboot_loses_a_run_and_resume_finishes_it(evening: Evening) -> None:
     assert (found["state"], found["why"]) == ("lost", "the machine went down")
     assert evening.json("train", "--resume", third)["run"] == third
     assert Path(evening.folder / "runs" / third / "verified.json").exists()
+
+
+@pytest.mark.slow
+def test_a_terminal_is_offered_what_is_not_home(evening: Evening) -> None:
+    """Asked once, and never a script."""
+    evening.prepare()
+    evening.gpu("start")
+    run_id = evening.json("train", "--data", "shapes", "--sample", "--detach")["run"]
+    while evening.json("jobs")[0]["state"] != "finished":
+        time.sleep(0.5)
+    assert "home" not in evening.gpu("jobs").stderr
+    assert "bring it home now? [y/N]" in typed(evening, "n\n", "jobs")
+    assert evening.json("status")["not_home"] == [run_id]
+    said = typed(evening, "y\n", "status")
+    assert said.count("bring it home now?") == 1
+    assert "not home yet" not in said
+    assert (evening.folder / "runs" / run_id / "verified.json").exists()
+    assert "home now" not in typed(evening, "", "jobs")
+
+
+def typed(evening: Evening, answer: str, *words: str) -> str:
+    """What `gpu` shows on a terminal on which somebody types the answer."""
+    ours, its = pty.openpty()
+    argv = [sys.executable, "-m", "orchestrator", *words]
+    process = subprocess.Popen(argv, cwd=evening.folder, stdin=its, stdout=its, stderr=its, start_new_session=True)
+    os.close(its)
+    os.write(ours, answer.encode())
+    shown = b""
+    try:
+        while piece := os.read(ours, 4096):
+            shown += piece
+    except OSError:
+        pass  # Linux tells so that nobody has the other end any more.
+    os.close(ours)
+    assert process.wait(60) == 0, shown
+    return shown.decode(errors="replace")
