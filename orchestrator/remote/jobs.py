@@ -40,9 +40,9 @@ def ready(connection: Connection) -> Readiness:
     """Whether a run can begin; `ToolMissing` and GpuError say what the machine lacks."""
     facts = ask(connection, ["ready"])
     where = f"on {connection.address.host}"
-    for tool in ("tmux", "rsync"):
-        if not facts.get(tool):
-            raise ToolMissing(tool, where, f"Install it there: gpu ssh -- sudo apt-get install -y {tool}")
+    if not facts.get("tmux"):
+        install = "Install it there with `gpu ssh -- sudo apt-get install -y tmux`, or ask whoever runs the machine"
+        raise ToolMissing("tmux", where, install)
     return Readiness(
         python=str(facts["python"]),
         free_bytes=int(facts["free_bytes"]),
