@@ -6,6 +6,8 @@ folder, with `/` between their parts.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import os
 import re
@@ -66,6 +68,18 @@ def walk(root: bytes, skip: frozenset[bytes] = frozenset()) -> Iterator[tuple[by
                     waiting.append(name + b"/")
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Python looks for cycles among many new objects; here are none, and it takes a third of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 class Tree:
     """One folder as it is now. What has not changed since it was last read is not read again."""
 
@@ -79,9 +93,10 @@ class Tree:
     def look(self, beat: Callable[[], None] = lambda: None) -> None:
         """Walk it; an absent folder is an empty one."""
         self.entries, self._identities, self.left = {}, {}, []
-        for name, found in walk(self.root, self._skip):
-            self._note(name, found)
-            beat()
+        with uncollected():
+            for name, found in walk(self.root, self._skip):
+                self._note(name, found)
+                beat()
 
     def _note(self, name: bytes, found: os.stat_result) -> None:
         mode = found.st_mode
