@@ -17,7 +17,7 @@ from ..settings import Home
 from .link import CannotConnect, LinkLost
 from .statcache import StatCache
 from .strangers import shown_name
-from .tree import Tree
+from .tree import Tree, uncollected
 
 FRUITLESS_LINKS = 3
 SKIP = (run_folder.QUARANTINE,)
@@ -58,7 +58,8 @@ def persistently(attempt: Callable[[Remaining], Copied]) -> Copied:
     while True:
         before = remaining.now
         try:
-            return attempt(remaining)
+            with uncollected():
+                return attempt(remaining)
         except (LinkLost, CannotConnect) as error:
             lost = lost or isinstance(error, LinkLost)
             fruitless = 0 if remaining.now < before < float("inf") else fruitless + 1

@@ -93,10 +93,9 @@ class Tree:
     def look(self, beat: Callable[[], None] = lambda: None) -> None:
         """Walk it; an absent folder is an empty one."""
         self.entries, self._identities, self.left = {}, {}, []
-        with uncollected():
-            for name, found in walk(self.root, self._skip):
-                self._note(name, found)
-                beat()
+        for name, found in walk(self.root, self._skip):
+            self._note(name, found)
+            beat()
 
     def _note(self, name: bytes, found: os.stat_result) -> None:
         mode = found.st_mode
