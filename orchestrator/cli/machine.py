@@ -13,6 +13,7 @@ import click
 from ..prices import table, types_of
 from ..providers.base import State, Wish
 from ..verbs import machine as verbs
+from ..verbs import plans
 from ..verbs.desk import Desk
 from .options import Given, Group, command
 from .terminal import print_json
@@ -34,7 +35,7 @@ def register(gpu: Group) -> None:
         desk = given.desk()
         wish = Wish(desk.kind, instance_type, spot)
         if dry_run:
-            _print_preview(given, desk, verbs.preview_start(desk, wish))
+            _print_preview(given, desk, plans.preview_start(desk, wish))
             return
         state = verbs.start(desk, wish)
         if given.kind:
@@ -51,7 +52,7 @@ def register(gpu: Group) -> None:
         desk = given.desk()
         wish = Wish(desk.kind, instance_type, spot, rest=True)
         if dry_run:
-            _print_preview(given, desk, verbs.preview_start(desk, wish))
+            _print_preview(given, desk, plans.preview_start(desk, wish))
             return
         _print_started(given, desk, verbs.init(desk, wish))
 
@@ -63,7 +64,7 @@ def register(gpu: Group) -> None:
         desk = given.desk()
         wish = Wish(wanted) if wanted in table().kinds else Wish(desk.kind, types_of(wanted)[0])
         if dry_run:
-            _print_preview(given, desk, verbs.preview_resize(desk, wish))
+            _print_preview(given, desk, plans.preview_resize(desk, wish))
             return
         _print_started(given, desk, verbs.resize(desk, wish))
 
@@ -93,13 +94,13 @@ def register(gpu: Group) -> None:
         """Remove the machine and all that was made for it."""
         if dry_run:
             desk = given.desk()
-            _print_preview(given, desk, verbs.preview_removal(desk))
+            _print_preview(given, desk, plans.preview_removal(desk))
             return
         removed = verbs.destroy(given.desk(), abandon=abandon)
         given.show({"removed": removed}, "all of it is removed" if removed else "there was nothing to remove")
 
 
-def _print_preview(given: Given, desk: Desk, preview: verbs.Preview) -> None:
+def _print_preview(given: Given, desk: Desk, preview: plans.Preview) -> None:
     """The steps in order; with -v the `aws` commands under each, as a shell script that could be run."""
     lines = []
     for sentence, commands in preview.script:
@@ -107,7 +108,7 @@ def _print_preview(given: Given, desk: Desk, preview: verbs.Preview) -> None:
         lines += commands if given.verbose else ()
     price = preview.plan.price
     if preview.plan.spends and price:
-        text = f"price: {verbs.describe_price(price, free=desk.profile.emulated)}"
+        text = f"price: {plans.describe_price(price, free=desk.profile.emulated)}"
         lines.append(f"# {text}" if given.verbose else text)
     document = {
         "steps": [{"step": sentence, "commands": list(commands)} for sentence, commands in preview.script],
@@ -122,7 +123,7 @@ def _choose_profile(given: Given) -> None:
     settings = given.settings()
     if given.profile or settings.default_chosen or not sys.stdin.isatty() or not credentials_at_hand(os.environ):
         return
-    price = verbs.list_price(settings.profile("aws"), given.kind)
+    price = plans.list_price(settings.profile("aws"), given.kind)
     click.echo(f"AWS credentials are at hand. A machine there costs {price}; the sandbox rehearses it free.", err=True)
     chosen = click.prompt("Where?", type=click.Choice(["aws", "sandbox"]), default="sandbox", err=True)
     settings.choose_default(chosen)
@@ -140,7 +141,7 @@ def _print_started(given: Given, desk: Desk, state: State) -> None:
     if state.machine_type is None:
         given.show(state_document(state), f"{state.machine_id} is {state.phase}")
         return
-    price = verbs.describe_price(state.price, free=desk.profile.emulated) if state.price else "not known for this type"
+    price = plans.describe_price(state.price, free=desk.profile.emulated) if state.price else "not known for this type"
     spot = ", at the spot price" if state.spot else ""
     text = f"{state.machine_id} ({state.machine_type}{spot}) is {state.phase} at {state.ip}\nprice: {price}"
     given.show(state_document(state), text)

@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from .. import prices
-from ..errors import Declined, GpuError, MachineAbsent, NotOffered
-from ..providers.base import Address, LeftAlone, Plan, Price, Provider, Removable, Resizable, Scripted, State, Wish
+from ..errors import GpuError, MachineAbsent
+from ..providers.base import Address, LeftAlone, Price, State, Wish
 from ..remote import jobs, ssh
 from ..remote.awake import look
 from ..remote.job import Job
-from ..settings import Profile
 from . import awake, cost, entrance, environment, own
 from .desk import BOOT_SECONDS, Desk
+from .plans import agree, removable, resizable
 
 LOOK_SECONDS = 15.0
 """Between two looks at whether a machine that does not answer still runs."""
@@ -115,39 +114,6 @@ def _first_connection(desk: Desk, address: Address) -> ssh.Connection:
             desk.provider().address()
 
 
-@dataclass(frozen=True)
-class Preview:
-    """A plan that is only shown: each step's sentence, and the shell lines that would do the same."""
-
-    plan: Plan
-    script: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-def preview_start(desk: Desk, wish: Wish) -> Preview:
-    provider = desk.provider(wish.kind)
-    own.refuse(
-        provider, "nothing of it would be made or started", "Leave --dry-run out: gpu only looks whether it answers"
-    )
-    if wish.rest and provider.state().machine_id:
-        return Preview(Plan(()), ())
-    return preview(provider, provider.plan(wish))
-
-
-def preview_resize(desk: Desk, wish: Wish) -> Preview:
-    provider = resizable(desk)
-    return preview(desk.provider(), provider.plan_resize(wish))
-
-
-def preview_removal(desk: Desk) -> Preview:
-    provider = desk.provider()
-    return preview(provider, removable(desk, provider).plan_removal())
-
-
-def preview(provider: Provider, plan: Plan) -> Preview:
-    lines = provider.script(plan) if isinstance(provider, Scripted) else ((text, ()) for text in plan.sentences())
-    return Preview(plan, tuple(lines))
-
-
 def resize(desk: Desk, wish: Wish) -> State:
     """The same disk under another type; a machine that ran runs again. The kind that it is of now is selected."""
     provider = resizable(desk)
@@ -169,60 +135,6 @@ def resize(desk: Desk, wish: Wish) -> State:
     if state.phase == "running":
         _enter(desk, resized.address(), state.price)
     return state
-
-
-def resizable(desk: Desk) -> Resizable:
-    provider = desk.provider()
-    if not isinstance(provider, Resizable):
-        raise NotOffered(
-            f"the machine of the profile {desk.profile.name} is your own",
-            "gpu cannot change what it is; name another host in its profile",
-        )
-    return provider
-
-
-def removable(desk: Desk, provider: Provider) -> Removable:
-    if not isinstance(provider, Removable):
-        raise NotOffered(
-            f"the machine of the profile {desk.profile.name} is your own, and gpu removes nothing from it",
-            "What gpu put there is in ~/gpu: see it with `gpu ssh -- ls gpu`, and remove it yourself",
-        )
-    return provider
-
-
-def agree(desk: Desk, plan: Plan, question: str) -> None:
-    """Show a plan and ask; raises `Declined`. The sandbox, where nothing is paid or lost, never asks."""
-    if desk.profile.emulated:
-        return
-    show_plan(desk, plan)
-    if not desk.reporter.confirm(question):
-        raise Declined("nothing was changed", "Answer y, or give -y, to go ahead")
-
-
-def show_plan(desk: Desk, plan: Plan) -> None:
-    desk.reporter.line("the plan:")
-    for sentence in plan.sentences():
-        desk.reporter.line(f"  {sentence}")
-    if plan.spends:
-        price = describe_price(plan.price, free=False) if plan.price else "not known here; see EC2's price list"
-        desk.reporter.line(f"  price: {price}")
-
-
-def describe_price(price: Price, *, free: bool) -> str:
-    """«$0.90 an hour running, $13.89 a month stopped»; in the sandbox it says that nothing is paid."""
-    text = f"${price.per_hour:.4g} an hour running, ${price.per_month_stopped:.2f} a month stopped"
-    if free:
-        # What the emulated region tells comes from the package's own table, whatever day it is asked on.
-        return f"nothing, this is the sandbox; on AWS it would be about {text} (prices of {prices.table().date})"
-    return f"{text} ({price.source})"
-
-
-def list_price(profile: Profile, kind: str | None) -> str:
-    """«$0.9 an hour» for the first type of the kind that has a list price in the profile's region."""
-    for machine_type in prices.types_of(kind or profile.kind):
-        if price := prices.price(machine_type, region=profile.region, disk_gb=profile.disk_gb):
-            return f"about ${price.per_hour:.4g} an hour ({machine_type}, {price.source})"
-    return "a price that is not in the table"
 
 
 def stop(desk: Desk) -> State:
