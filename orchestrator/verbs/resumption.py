@@ -63,8 +63,21 @@ def go_on(desk: Desk, run_id: str) -> None:
     with desk.connect(wait=BOOT_SECONDS) as connection:
         found = jobs.state(connection, run_id)
         job = _job(connection, run_id)
+        spent = spending.spent(job, _interruption(connection, run_id))
     if found.resumable:
-        launch(desk, run_id, Again(budget=job.get("budget"), queue=job.get("queue") is True), lambda _: None)
+        budget = spending.rest(job, spent)
+        if budget is not None and budget <= 0:
+            raise spending.BudgetSpent(run_id, spent)
+        launch(desk, run_id, Again(budget, queue=job.get("queue") is True), lambda _: None)
+
+
+def _interruption(connection: Connection, run_id: str) -> object:
+    """What the machine noted when it interrupted the run; None where it did not, or it cannot be read."""
+    file = run_folder.MachineFolder().run(run_id) / run_folder.INTERRUPTED
+    try:
+        return json.loads(connection.run(f"cat {file}").stdout)
+    except ValueError:
+        return None
 
 
 def _running(desk: Desk) -> State:

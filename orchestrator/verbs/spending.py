@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import GpuError, RunFailed, UsageError
@@ -23,6 +24,21 @@ class BudgetSpent(RunFailed):
 def check(budget: float | None) -> None:
     if budget is not None and not (math.isfinite(budget) and budget > 0):
         raise UsageError(f"a budget of ${budget:g} pays for nothing", "Give more than 0")
+
+
+def spent(job: Mapping[str, Any], interruption: object) -> float:
+    """US dollars of the attempt that was interrupted; 0 where nothing of it is known."""
+    noted = interruption.get("seconds") if isinstance(interruption, dict) else None
+    price = job.get("price_per_hour")
+    if not isinstance(noted, (int, float)) or not isinstance(price, (int, float)):
+        return 0.0
+    return max(0.0, noted / 3600 * price)
+
+
+def rest(job: Mapping[str, Any], dollars: float) -> float | None:
+    """What is left of a run's budget for its next attempt; None where it has none."""
+    budget = job.get("budget")
+    return round(budget - dollars, 6) if isinstance(budget, (int, float)) else None
 
 
 def terms(state: State, budget: float | None) -> dict[str, Any]:

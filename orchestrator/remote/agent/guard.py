@@ -29,10 +29,11 @@ class Guard:
         self._allowance = Allowance(job)
         self._estimates = Estimates(run)
         self._estimated = False
+        self._began = 0.0
 
     def watch(self) -> None:
         """Until something ends the run, which ends the process that this is a thread of."""
-        began = next_look = time.monotonic()
+        self._began = next_look = time.monotonic()
         while True:
             now = time.monotonic()
             if self._notices and now >= next_look:
@@ -40,7 +41,7 @@ class Guard:
                 if found := self._notices.look():
                     return self._end("spot notice", f"EC2 takes this spot machine back at {found.get('time')}", found)
             limit = self._allowance.seconds
-            if limit is not None and now - began >= limit:
+            if limit is not None and now - self._began >= limit:
                 return self._end("budget", f"the budget of ${self._allowance.budget:g} is spent", {})
             self._estimate()
             time.sleep(LOOK_SECONDS)
@@ -53,8 +54,9 @@ class Guard:
 
     def _end(self, why: str, words: str, found: dict[str, Any]) -> None:
         """Noted before the trainer hears of it: whatever ends first, the run is known to have been interrupted."""
+        seconds = round(time.monotonic() - self._began, 1)
         at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        write_facts(self._run / run_folder.INTERRUPTED, {"why": why, "at": at, "notice": found})
+        write_facts(self._run / run_folder.INTERRUPTED, {"why": why, "at": at, "seconds": seconds, "notice": found})
         self._say(f"{words}: writing a checkpoint; go on later with: gpu train --resume {self._run.name}")
         signal_group(self._trainer, signal.SIGTERM)
         time.sleep(CHECKPOINT_SECONDS)
