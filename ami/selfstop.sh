@@ -236,7 +236,7 @@ foreground() {
   done
 }
 
-# rsync, SFTP, scp, an archive on its way, and our own agent while it counts what has arrived.
+# rsync, SFTP, scp, an archive on its way, and the far end of a copy of our own.
 syncs() {
   local pid name arguments
   while read -r pid _ _ _ _ _ _ name; do
@@ -244,7 +244,7 @@ syncs() {
       rsync | sftp-server | scp | tar) say busy "a sync ($name)" ;;
       python*)
         mapfile -d '' -t -n 8 arguments 2>/dev/null <"/proc/$pid/cmdline"
-        [[ " ${arguments[*]}" == *"/agent.py manifest"* ]] && say busy "a sync (manifest)"
+        [[ " ${arguments[*]}" == *" gpu-sync" ]] && say busy "a sync (gpu)"
         ;;
     esac
   done <<<"$1" | sort -u

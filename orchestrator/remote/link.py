@@ -32,6 +32,8 @@ ALIVE = ("-o", "ServerAliveInterval=4", "-o", "ServerAliveCountMax=2")
 # OpenSSH prefers ChaCha20; AES, where processors have it in hardware, takes half the time. With keys of our own only:
 # otherwise it is the user's configuration that says.
 CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes256-ctr"
+NAME = "gpu-sync"
+"""A word of the far end's command line, by which the machine's self-stop knows it (`ami/selfstop.sh`)."""
 NOT_FOUND = 127
 CANNOT_CONNECT = 255
 _BROKE = re.compile(r"closed by|reset by peer|Broken pipe")
@@ -160,7 +162,7 @@ def _start(address: Address, stderr: Any) -> subprocess.Popen[bytes]:
     python = run_folder.MachineFolder().python
     # The loader comes as the first line of stdin: nothing in here needs a quote, in whatever shell people log in to.
     first_line = "import os;exec(bytes().join(iter(lambda:os.read(0,1),bytes([10]))))"
-    script = f'p={python}; [ -x $p ] || p=python3; exec $p -I -S -X utf8 -c "{first_line}"'
+    script = f'p={python}; [ -x $p ] || p=python3; exec $p -I -S -X utf8 -c "{first_line}" {NAME}'
     argv = [*ssh_words(address), "--", address.host, f"exec sh -c '{script}'"]
     try:
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0)

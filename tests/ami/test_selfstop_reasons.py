@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.remote import link
+
 from .conftest import SCRIPT, Box, eventually
 
 RUN = "20261123-120000-dogscats-ab12"
@@ -89,8 +91,8 @@ def _called(name: str) -> Callable[[Box], None]:
     return start
 
 
-def _manifest(box: Box) -> None:
-    box.start(f"exec {sys.executable} {box.write('code/agent.py', 'import time; time.sleep(100)')} manifest /x")
+def _far_end(box: Box) -> None:
+    box.start(f"exec {sys.executable} -I -S -X utf8 -c 'import time; time.sleep(100)' {link.NAME}")
 
 
 def _jupyter(state: str, ago: int) -> Callable[[Box], None]:
@@ -128,7 +130,7 @@ REASONS = {
     "rsync": (_called("rsync"), "a sync (rsync)"),
     "sftp": (_called("sftp-server"), "a sync (sftp-server)"),
     "tar": (_called("tar"), "a sync (tar)"),
-    "manifest": (_manifest, "a sync (manifest)"),
+    "far end": (_far_end, "a sync (gpu)"),
     "busy kernel": (_jupyter("busy", 9999), ", busy"),
     "kernel used": (_jupyter("idle", 30), ", used just now"),
     "graphics": (_graphics("3\\n87"), "GPU at 87 %"),

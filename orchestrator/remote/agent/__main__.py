@@ -28,7 +28,7 @@ def ready() -> dict[str, Any]:
         "free_bytes": shutil.disk_usage(str(places.home())).free,
         "home": str(places.home()),
         "busy": holder() or next(iter(turns.waiting()), None),
-        "data": sorted(entry.name for entry in data.iterdir() if entry.is_dir()) if data.is_dir() else [],
+        "data": sorted(e.name for e in data.iterdir() if e.is_dir() and not e.name.startswith(".")) if data.is_dir() else [],
     }
 
 
