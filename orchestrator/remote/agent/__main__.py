@@ -21,6 +21,8 @@ from .wrapper import Wrapper
 
 def ready() -> dict[str, Any]:
     data = Path(places.machine().root) / "data"
+    # A copy that was interrupted leaves a folder that begins with a dot.
+    whole = [entry.name for entry in data.iterdir() if entry.is_dir()] if data.is_dir() else []
     return {
         "tmux": shutil.which("tmux"),
         "rsync": shutil.which("rsync"),
@@ -28,7 +30,7 @@ def ready() -> dict[str, Any]:
         "free_bytes": shutil.disk_usage(str(places.home())).free,
         "home": str(places.home()),
         "busy": holder() or next(iter(turns.waiting()), None),
-        "data": sorted(e.name for e in data.iterdir() if e.is_dir() and not e.name.startswith(".")) if data.is_dir() else [],
+        "data": sorted(name for name in whole if not name.startswith(".")),
     }
 
 
