@@ -131,6 +131,9 @@ class AwsProvider:
     # --- what only a cloud has
 
     def admit(self) -> bool:
+        # Looked at before the lock: a door that is open needs nobody to wait for another command.
+        if not self._plans.entrance(self._kind, self._ec2.inventory()).steps:
+            return False
         with self._alone():
             plan = self._plans.entrance(self._kind, self._ec2.inventory())
             self._carry_out(plan, self._kind)
