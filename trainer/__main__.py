@@ -7,8 +7,10 @@ import os
 import re
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from . import data, names, run_folder
 from .errors import TrainerError, UsageError
@@ -21,10 +23,15 @@ class Terminated(BaseException):
     """
 
 
+_asked = threading.Event()
+"""SIGTERM has come."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0 done, 1 an expected failure, 2 wrong usage, 130 interrupted, 143 terminated."""
     asked = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _send_again
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
@@ -57,6 +64,9 @@ def _train(asked: argparse.Namespace) -> None:
     # Only now: torch takes seconds, and what is wrong so far should be said at once.
     from . import job, weights
 
+    if _asked.is_set():
+        # While it was being imported, a library may have caught everything.
+        raise Terminated
     options = job.Options(
         out=asked.out,
         cache=asked.cache or _cache(),
@@ -125,7 +135,19 @@ def _say(line: str) -> None:
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    _asked.set()
     raise Terminated
+
+
+def _send_again(unraisable: Any) -> None:
+    """Python swallows what is raised in a finalizer: a signal that struck there strikes again a moment later."""
+    numbers = {Terminated: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}
+    if unraisable.exc_type not in numbers:
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(0.05, os.kill, (os.getpid(), numbers[unraisable.exc_type]))
+    again.daemon = True
+    again.start()
 
 
 if __name__ == "__main__":
