@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -87,7 +88,8 @@ def endpoint() -> Iterator[Region]:
 
 @pytest.fixture
 def region(endpoint: Region) -> Region:
-    """The endpoint as new: nothing requested, nothing denied."""
+    """The endpoint as new: nothing requested, nothing denied, and nothing left that another test has started."""
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint.url}/moto-api/reset", method="POST")).close()
     endpoint.asked.clear()
     endpoint.errors.clear()
     endpoint.altered = lambda _action, document: document
