@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import datetime, timezone
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 # What a run's folder holds. `exit_code` is written last on the machine, `verified.json` last at home.
 JOB = "job.json"
@@ -81,6 +81,11 @@ def check_run_id(run_id: str) -> str:
     if not _RUN_ID.fullmatch(run_id):
         raise ValueError(f"{run_id!r} is not the id of a run")
     return run_id
+
+
+def is_run(folder: Path) -> bool:
+    """Whether it is the folder of a run, by its name."""
+    return _RUN_ID.fullmatch(folder.name) is not None and folder.is_dir()
 
 
 def check_data_name(name: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from trainer import run_folder
 
 from ..errors import GpuError
+from .strangers import shown_name
 
 _LINE = re.compile(rb"(\\?)([0-9a-f]{64}) [ *]([^\n]+)\n")
 LARGEST = 64 << 20
@@ -25,7 +26,7 @@ def verify(folder: Path) -> list[str]:
     file = folder / run_folder.SUMS
     if file.is_symlink() or not file.is_file():
         return [run_folder.SUMS]
-    return [_shown(name) for name, wanted in read_sums(file).items() if _digest(folder, name) != wanted]
+    return [shown_name(name) for name, wanted in read_sums(file).items() if _digest(folder, name) != wanted]
 
 
 def read_sums(file: Path) -> dict[bytes, str]:
@@ -50,7 +51,9 @@ def _unescape(name: bytes) -> bytes:
 
 def _checked(file: Path, name: bytes) -> bytes:
     if name.startswith(b"/") or b".." in name.split(b"/") or b"\0" in name:
-        raise GpuError(f"{file} names a file outside its folder: {_shown(name)}", "Do not trust this machine's results")
+        raise GpuError(
+            f"{file} names a file outside its folder: {shown_name(name)}", "Do not trust this machine's results"
+        )
     return name[2:] if name.startswith(b"./") else name
 
 
@@ -64,10 +67,6 @@ def _digest(folder: Path, name: bytes) -> str:
         while piece := stream.read(1 << 20):
             found.update(piece)
     return found.hexdigest()
-
-
-def _shown(name: bytes) -> str:
-    return repr(os.fsdecode(name))[1:-1]
 
 
 def mark_verified(folder: Path) -> None:

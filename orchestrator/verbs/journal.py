@@ -71,17 +71,9 @@ def _values(entry: Entry) -> list[Any]:
 
 def _runs(folder: Path) -> list[Path]:
     try:
-        return sorted(run for run in folder.iterdir() if _is_run(run)) if folder.is_dir() else []
+        return sorted(run for run in folder.iterdir() if run_folder.is_run(run)) if folder.is_dir() else []
     except OSError as error:
         raise GpuError(f"{folder} cannot be read: {error.strerror}", "Check its mode and owner") from error
-
-
-def _is_run(folder: Path) -> bool:
-    try:
-        run_folder.check_run_id(folder.name)
-    except ValueError:
-        return False
-    return folder.is_dir()
 
 
 def _read(run: Path) -> Entry:

@@ -13,11 +13,10 @@ from ...settings import Home, Profile
 from ..base import Finding
 from . import clock
 from .inspection import Inspection
-from .session import AwsError, Session, Throttled, Unanswered, in_words
+from .session import Denied, Session, Throttled, Unanswered, in_words
 
 SECONDS = 20.0
 """For one look."""
-DENIED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
 
 
 def examine(session: Session, profile: Profile, home: Home, kind: str) -> Iterator[Finding]:
@@ -60,11 +59,10 @@ def _look(name: str, look: Callable[[], str]) -> Finding:
     """A refusal to say is no bad news: only what was seen is."""
     try:
         return Finding(name, True, within(SECONDS, look))
-    except (TooLong, Unanswered, Throttled) as error:
+    except (TooLong, Denied, Unanswered, Throttled) as error:
         return Finding(name, None, error.what, error.remedy)
     except GpuError as error:
-        denied = isinstance(error, AwsError) and error.code in DENIED
-        return Finding(name, None if denied else False, error.what, error.remedy)
+        return Finding(name, False, error.what, error.remedy)
     except OSError as error:
         return Finding(name, None, f"{error.filename or 'a file'}: {error.strerror}", "Check its owner and mode")
 

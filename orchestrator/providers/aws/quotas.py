@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timezone
 from typing import TYPE_CHECKING
 
 from ...errors import GpuError, NotOffered
 from ..base import Need, Quota, QuotaRequest
-from .session import AwsError, Session, in_words
+from .session import AwsError, Denied, Session, in_words
 
 if TYPE_CHECKING:
     from mypy_boto3_service_quotas.type_defs import RequestedServiceQuotaChangeTypeDef
@@ -102,20 +101,18 @@ class Quotas:
     def requests(self) -> Sequence[QuotaRequest]:
         """Newest first."""
         mine = {one.code for one in FAMILIES}
-        with permission("servicequotas"):
-            return _newest_first(one for one in self._history() if one.code in mine)
+        return _newest_first(one for one in self._history() if one.code in mine)
 
     # --- asking Service Quotas
 
     def _limit(self, code: str) -> float:
-        with permission("servicequotas"):
-            try:
-                return self._applied(code)
-            except AwsError as error:
-                # Of a quota that was never changed some regions know the default alone.
-                if error.code != "NoSuchResourceException":
-                    raise
-                return self._default(code)
+        try:
+            return self._applied(code)
+        except AwsError as error:
+            # Of a quota that was never changed some regions know the default alone.
+            if error.code != "NoSuchResourceException":
+                raise
+            return self._default(code)
 
     @in_words
     def _applied(self, code: str) -> float:
@@ -126,15 +123,10 @@ class Quotas:
         return self._session.quotas.get_aws_default_service_quota(ServiceCode=SERVICE, QuotaCode=code)["Quota"]["Value"]
 
     def _open(self, code: str) -> QuotaRequest | None:
-        with permission("servicequotas"):
-            return next((one for one in _newest_first(self._history_of(code)) if one.status in OPEN), None)
-
-    def _file(self, code: str, vcpus: float) -> QuotaRequest:
-        with permission("servicequotas"):
-            return self._increase(code, vcpus)
+        return next((one for one in _newest_first(self._history_of(code)) if one.status in OPEN), None)
 
     @in_words
-    def _increase(self, code: str, vcpus: float) -> QuotaRequest:
+    def _file(self, code: str, vcpus: float) -> QuotaRequest:
         made = self._session.quotas.request_service_quota_increase(
             ServiceCode=SERVICE, QuotaCode=code, DesiredValue=vcpus
         )
@@ -160,10 +152,8 @@ class Quotas:
         try:
             running = self._running()
             vcpus = self._vcpus(sorted({machine_type for machine_type, _ in running}))
-        except AwsError as error:
-            if error.code in DENIED:
-                return None
-            raise
+        except Denied:
+            return None
         used = dict.fromkeys((one.code for one in FAMILIES), 0.0)
         for machine_type, spot in running:
             if one := family(machine_type, spot=spot):
@@ -199,24 +189,6 @@ class Quotas:
             Filters=[{"Name": "instance-type", "Values": [machine_type]}]
         )
         return bool(found["InstanceTypeOfferings"])
-
-
-DENIED = frozenset(
-    {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "DependencyAccessDeniedException"}
-)
-
-
-@contextmanager
-def permission(service: str) -> Iterator[None]:
-    """A refusal names the permission of the service that refused."""
-    try:
-        yield
-    except AwsError as error:
-        if error.code not in DENIED:
-            raise
-        what, action = error.what, re.search(r"\b[A-Z]\w+$", error.what)
-        name = f"{service}:{action[0]}" if action else f"{service}:*"
-        raise AwsError(what, f"Ask the account's administrator for the permission {name}", error.code) from error
 
 
 def _read(told: RequestedServiceQuotaChangeTypeDef) -> QuotaRequest:

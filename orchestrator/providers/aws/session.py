@@ -185,8 +185,19 @@ _REMEDIES = {
     "OperationNotPermitted": "Lift its protection (permission ec2:ModifyInstanceAttribute), and run it again",
     "IdempotentParameterMismatch": "Run `gpu destroy` and begin anew, if it goes on saying so",
 }
-_DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
-_SERVICES = {"GetCallerIdentity": "sts", "GetParameter": "ssm", "GetProducts": "pricing"}
+_DENIED = frozenset(
+    {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "DependencyAccessDeniedException"}
+)
+_SERVICES = {
+    "GetCallerIdentity": "sts",
+    "GetParameter": "ssm",
+    "GetProducts": "pricing",
+    "GetServiceQuota": "servicequotas",
+    "GetAWSDefaultServiceQuota": "servicequotas",
+    "RequestServiceQuotaIncrease": "servicequotas",
+    "ListRequestedServiceQuotaChangeHistory": "servicequotas",
+    "ListRequestedServiceQuotaChangeHistoryByQuota": "servicequotas",
+}
 """Of the operations that are not EC2's."""
 _FULL = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity", "Unsupported"})
 _NO_QUOTA = frozenset({"VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"})

@@ -25,15 +25,7 @@ def folder_of(run_id: str) -> Path:
 def run_folders() -> list[Path]:
     """Every run's, oldest first."""
     runs = Path(machine().runs)
-    return sorted(entry for entry in runs.iterdir() if _is_run(entry)) if runs.is_dir() else []
-
-
-def _is_run(folder: Path) -> bool:
-    try:
-        run_folder.check_run_id(folder.name)
-    except ValueError:
-        return False
-    return folder.is_dir()
+    return sorted(entry for entry in runs.iterdir() if run_folder.is_run(entry)) if runs.is_dir() else []
 
 
 def boot_id() -> str:
