@@ -6,17 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .checkpoint import Progress
+from .probabilities import Array, doubted_loss, softmax
 
 DECAYS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-_TEMPERATURES = numpy.geomspace(1.0, 4.0, 41)
 _BATCH = 64
-Array = numpy.ndarray[Any, numpy.dtype[Any]]
 Tell = Callable[[dict[str, Any]], None]
 
 
@@ -130,44 +128,6 @@ def _restore(
             state.setdefault(int(index), {})[what] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return int(tensors["epoch"])
-
-
-def temperature(logits: Array, labels: Array) -> float:
-    """The divisor (1 to 4) of the logits with the least log loss; 1 unless another is better: it never does harm."""
-    losses = [(log_loss(softmax(logits / t), labels), abs(float(numpy.log(t))), float(t)) for t in _TEMPERATURES]
-    best = min(losses)
-    return best[2] if best[0] < log_loss(softmax(logits), labels) else 1.0
-
-
-def softmax(logits: Array) -> Array:
-    """Probabilities (n, classes) of logits (n, classes)."""
-    shifted = numpy.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
-
-
-def clip(probabilities: Array, edge: float) -> Array:
-    """No probability nearer to 0 or 1 than `edge`, rows still summing to 1: a sure mistake must not cost all."""
-    classes = probabilities.shape[1]
-    return probabilities * (1 - classes * edge) + edge  # type: ignore[no-any-return]
-
-
-def doubted_loss(probabilities: Array, labels: Array) -> float:
-    """The log loss if half a photograph of these were labelled wrong.
-
-    A few validation photographs without a mistake do not prove that there are none: by the plain log loss the surest
-    model would be chosen, and one sure mistake among the test photographs costs more than all that this gains.
-    """
-    doubt = 0.5 / len(labels)
-    logs = numpy.log(numpy.maximum(probabilities, 1e-15))
-    chosen = logs[numpy.arange(len(labels)), labels]
-    others = (logs.sum(axis=1) - chosen) / (logs.shape[1] - 1)
-    return float(-((1 - doubt) * chosen + doubt * others).mean())
-
-
-def log_loss(probabilities: Array, labels: Array) -> float:
-    """Mean of -log of what the true class was given, in nats."""
-    chosen = probabilities[numpy.arange(len(labels)), labels]
-    return float(-numpy.log(numpy.maximum(chosen, 1e-15)).mean())
 
 
 def _solve(train: Part, classes: int, decay: float) -> Head:

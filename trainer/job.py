@@ -15,12 +15,13 @@ import torch
 import torchvision
 
 from . import checkpoint, device, features, fit, models, report, run_folder, submission, weights
+from .calibration import Answers
 from .data import DataSet, Photo
 from .errors import TrainerError
+from .probabilities import Array
 from .store import Store
 
 Say = Callable[[str], None]
-_EDGES = (0.0005, 0.001, 0.002, 0.005, 0.01)
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class Job:
             f"val_loss {entry['val_loss']:.4f}  val_acc {entry['val_acc']:.4f}"
         )
 
-    def _predict(self, table: features.Table, answers: Answers, train: fit.Part, start: int) -> fit.Array:
+    def _predict(self, table: features.Table, answers: Answers, train: fit.Part, start: int) -> Array:
         """(n, classes) for the questions in order; a broken one gets the training set's share of each class."""
         rows = answers.of(torch.from_numpy(table.rows[start:]))
         shares = numpy.bincount(train.labels.numpy(), minlength=len(self.data.classes)) / len(train.labels)
@@ -242,39 +243,6 @@ class Job:
         if self._metrics is not None:
             self._metrics.write(json.dumps(event) + "\n")
             self._metrics.flush()
-
-
-@dataclass(frozen=True)
-class Answers:
-    """A head whose probabilities are calibrated, with its figures on the validation photographs."""
-
-    head: fit.Head
-    temperature: float
-    edge: float
-    accuracy: float
-    log_loss: float
-    log_loss_raw: float
-    confusion: list[list[int]]
-
-    @classmethod
-    def calibrated(cls, head: fit.Head, valid: fit.Part) -> Answers:
-        logits, labels = head.logits(valid.rows).numpy(), valid.labels.numpy()
-        temperature = fit.temperature(logits, labels)
-        cool = fit.softmax(logits / temperature)
-        edges = [edge / logits.shape[1] * 2 for edge in _EDGES]
-        _, edge = min((fit.doubted_loss(fit.clip(cool, edge), labels), edge) for edge in edges)
-        guesses = logits.argmax(axis=1)
-        confusion = numpy.zeros((logits.shape[1],) * 2, dtype=int)
-        numpy.add.at(confusion, (labels, guesses), 1)
-        accuracy, raw = float((guesses == labels).mean()), fit.log_loss(fit.softmax(logits), labels)
-        loss = fit.log_loss(fit.clip(cool, edge), labels)
-        return cls(head, temperature, edge, accuracy, loss, raw, confusion.tolist())
-
-    def of(self, rows: torch.Tensor) -> fit.Array:
-        """Probabilities (n, classes) of features (n, width)."""
-        if not len(rows):
-            return numpy.zeros((0, len(self.confusion)))
-        return fit.clip(fit.softmax(self.head.logits(rows).numpy() / self.temperature), self.edge)
 
 
 _FILES = (

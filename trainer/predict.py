@@ -12,9 +12,10 @@ import numpy
 import torch
 from torch import nn
 
-from . import fit, models, names, run_folder, weights
+from . import models, names, run_folder, weights
 from .errors import TrainerError
 from .images import Preprocessing, Undecodable, decode
+from .probabilities import Array, clip, softmax
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Predictor:
     clip: float
 
     @torch.inference_mode()
-    def probabilities(self, paths: Sequence[Path]) -> fit.Array:
+    def probabilities(self, paths: Sequence[Path]) -> Array:
         """(n, classes), one row for each path. TrainerError names a photograph that cannot be read."""
         return numpy.stack([self._one(path) for path in paths])
 
-    def _one(self, path: Path) -> fit.Array:
+    def _one(self, path: Path) -> Array:
         try:
             pixels = torch.from_numpy(decode(path.read_bytes(), self.how).copy())
         except (OSError, Undecodable) as error:
@@ -40,7 +41,7 @@ class Predictor:
         mean, std = torch.tensor(self.how.mean), torch.tensor(self.how.std)
         planes = ((pixels.float() / 255 - mean) / std).permute(2, 0, 1)[None]
         logits = (self.whole(planes) + self.whole(planes.flip(3))) / 2
-        return fit.clip(fit.softmax(logits.double().numpy() / self.temperature), self.clip)[0]
+        return clip(softmax(logits.double().numpy() / self.temperature), self.clip)[0]
 
 
 def load(run: Path) -> Predictor:

@@ -7,22 +7,22 @@ import numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import fit, submission
+from trainer import calibration, fit, probabilities, submission
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.floats(0.1, 30))
 def test_the_temperature_never_raises_the_log_loss(seed: int, classes: int, scale: float) -> None:
     random = numpy.random.default_rng(seed)
     logits, labels = random.normal(size=(30, classes)) * scale, random.integers(0, classes, 30)
-    warmth = fit.temperature(logits, labels)
-    raw = fit.log_loss(fit.softmax(logits), labels)
-    assert fit.log_loss(fit.softmax(logits / warmth), labels) <= raw
+    warmth = calibration.choose_temperature(logits, labels)
+    raw = probabilities.log_loss(probabilities.softmax(logits), labels)
+    assert probabilities.log_loss(probabilities.softmax(logits / warmth), labels) <= raw
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.floats(1e-4, 0.1))
 def test_clipped_probabilities_are_probabilities(seed: int, classes: int, edge: float) -> None:
-    sure = fit.softmax(numpy.random.default_rng(seed).normal(size=(9, classes)) * 100)
-    clipped = fit.clip(sure, edge)
+    sure = probabilities.softmax(numpy.random.default_rng(seed).normal(size=(9, classes)) * 100)
+    clipped = probabilities.clip(sure, edge)
     assert clipped.min() >= edge * 0.999
     assert numpy.allclose(clipped.sum(axis=1), 1)
 
