@@ -109,7 +109,8 @@ def test_deleted_things_have_no_tags(shared: Cloud) -> None:
 def test_all_that_a_machine_needs_can_be_removed_again(shared: Cloud) -> None:
     ec2 = shared.ec2
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/28")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/28")["Subnet"]["SubnetId"]
+    # Not every zone has every type: named, not left to chance.
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/28", AvailabilityZone="us-west-2a")["Subnet"]["SubnetId"]
     group = ec2.create_security_group(GroupName="g", Description="d", VpcId=vpc)["GroupId"]
     card = {"DeviceIndex": 0, "SubnetId": subnet, "Groups": [group], "AssociatePublicIpAddress": False}
     machine = _bare(shared, NetworkInterfaces=[card])
