@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+import botocore.loaders
 import botocore.session
 from botocore import exceptions as boto
 from botocore.config import Config
@@ -137,7 +138,14 @@ def _secluded() -> botocore.session.Session:
     # No variable of the environment names the section to read.
     secluded.session_var_map["profile"] = (None, None, None, None)
     secluded.set_credentials("sandbox", "sandbox")
+    secluded.register_component("data_loader", _models())
     return secluded
+
+
+@functools.cache
+def _models() -> botocore.loaders.Loader:
+    """botocore's own descriptions of the services, read once for every profile: EC2's has five megabytes."""
+    return botocore.loaders.Loader()
 
 
 def _config(endpoint_url: str | None) -> Config:
