@@ -1,0 +1,69 @@
+"""Real photographs with their features, and copies of some of them, made as copies are made."""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from trainer import features, models, sketch, weights
+from trainer.store import Store
+
+ARCHIVE = Path(__file__).parents[3] / "shared" / "data" / "dogscats-kaggle" / "train.zip"
+EACH = 40
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "saved": lambda image: image,
+    "scaled": lambda image: image.resize((image.width * 7 // 10, image.height * 7 // 10), Image.Resampling.BICUBIC),
+    "mirrored": ImageOps.mirror,
+}
+
+
+@dataclass(frozen=True)
+class Examined:
+    """`paths` are 40 cats, 40 dogs, then the copies; `origin` names the photograph that each copy was made from."""
+
+    paths: list[Path]
+    labels: numpy.ndarray
+    sketch: numpy.ndarray
+    origin: dict[int, int]
+
+
+@pytest.fixture(scope="session")
+def examined(tmp_path_factory: pytest.TempPathFactory) -> Examined:
+    if not ARCHIVE.exists():
+        pytest.skip("there are no real photographs here")
+    return _made(tmp_path_factory.getbasetemp() / "examined")
+
+
+@functools.cache
+def _made(folder: Path) -> Examined:
+    """Once for a process, however many modules ask."""
+    folder.mkdir()
+    paths = []
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        for name in ("cat", "dog"):
+            for number in range(EACH):
+                paths.append(folder / f"{name}.{number}.jpg")
+                paths[-1].write_bytes(archive.read(f"train/{name}.{number}.jpg"))
+    origin = {}
+    for number, (name, change) in enumerate(CHANGES.items()):
+        for source in (number, EACH + number):
+            origin[len(paths)] = source
+            paths.append(folder / f"{name}.{source}.jpg")
+            change(Image.open(paths[source]).convert("RGB")).save(paths[-1], quality=70)
+    return Examined(paths, numpy.repeat([0, 1], EACH), sketch.of(_features(paths, folder)), origin)
+
+
+def _features(paths: list[Path], folder: Path) -> numpy.ndarray:
+    name = "efficientnet_lite0"
+    network = models.build(name)
+    models.load(network, weights.load(weights.obtain(name, weights.Wanted(), folder, print)))
+    extractor = features.Extractor(network, models.preprocessing(name), torch.device("cpu"), 32)
+    return extractor.run(paths, Store(folder, {}, network.width), print).rows
