@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..remote.job import Job
-from ..verbs import machine, resumption, runs, train
+from ..verbs import resumption, runs, train
 from ..verbs.desk import Desk
 from ..verbs.spending import BudgetSpent
 from .options import Given, Group, command
@@ -98,6 +98,8 @@ def _finish(desk: Desk, run_id: str, *, stop: bool) -> train.Trained:
     finally:
         # After a failed run too: what it left came home first, and an idle machine costs the same.
         if stop and run_id not in {entry.run_id for entry in desk.ledger.unfetched()}:
+            from ..verbs import machine
+
             machine.stop(desk)
 
 

@@ -8,7 +8,7 @@ import io
 import json
 import shlex
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from .ssh import CommandFailed, Completed, Connection
 ANSWER_SECONDS = 60.0
 NOT_SENT = 69
 """The exit code of a question to an agent that is not there yet."""
-AT_BOTH_ENDS = ("statcache.py", "tree.py", "wire.py")
-"""Modules of this package that are the agent's siblings here and inside its folder there: `.tree` is `agent.tree`."""
 
 
 def pack_code() -> tuple[str, bytes]:
@@ -37,11 +35,7 @@ def pack_code() -> tuple[str, bytes]:
 
 
 def _code_files() -> Iterator[tuple[str, Path]]:
-    here = Path(__file__).parent
-    for shared in AT_BOTH_ENDS:
-        if (here / shared).exists():
-            yield f"agent/{shared}", here / shared
-    for package in (here / "agent", Path(run_folder.__file__).parent):
+    for package in (Path(__file__).parent / "agent", Path(run_folder.__file__).parent):
         for file in sorted(package.rglob("*")):
             name = file.relative_to(package.parent)
             if file.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in name.parts):
@@ -56,6 +50,11 @@ def send_command(digest: str) -> str:
         f'{{ tar -xzf - -C "$part" && {{ mv -T "$part" {target} 2>/dev/null || test -d {target}; }}; '
         f'code=$?; rm -rf "$part"; exit $code; }}'
     )
+
+
+def code_digest() -> str:
+    """Of this trainer and this agent."""
+    return pack_code()[0]
 
 
 def send_code(connection: Connection) -> str:
@@ -79,11 +78,9 @@ def agent_command(digest: str, verb: str, *words: str) -> str:
 
 def ask(connection: Connection, words: Sequence[str], data: bytes = b"") -> Any:
     """The agent's answer, in one round trip where the code has been sent before."""
-    command = agent_command(pack_code()[0], *words)
-    completed = connection.run(command, input=data, timeout=ANSWER_SECONDS)
-    if completed.exit_code == NOT_SENT:
-        send_code(connection)
-        completed = connection.run(command, input=data, timeout=ANSWER_SECONDS)
+    completed = _answered(
+        connection, words, lambda command: connection.run(command, input=data, timeout=ANSWER_SECONDS)
+    )
     if completed.exit_code:
         raise _why_not(connection, completed)
     try:
@@ -93,6 +90,21 @@ def ask(connection: Connection, words: Sequence[str], data: bytes = b"") -> Any:
             f"{connection.address.host} answered something else than its agent does: {completed.stdout[:200]!r}",
             "A login script there that prints something does this; let it be silent without a terminal",
         ) from error
+
+
+def listen(connection: Connection, words: Sequence[str], on_bytes: Callable[[bytes], None]) -> Completed:
+    """The agent's answer as bytes, each piece as it arrives; the exit code is the caller's to judge."""
+    return _answered(connection, words, lambda command: connection.stream(command, on_bytes))
+
+
+def _answered(connection: Connection, words: Sequence[str], go: Callable[[str], Completed]) -> Completed:
+    """What the agent's command ended with; the code is sent first where it is not there yet."""
+    command = agent_command(code_digest(), *words)
+    completed = go(command)
+    if completed.exit_code == NOT_SENT:
+        send_code(connection)
+        completed = go(command)
+    return completed
 
 
 def _why_not(connection: Connection, completed: Completed) -> GpuError:

@@ -12,7 +12,7 @@ from trainer import run_folder
 
 from ..errors import GpuError, ToolMissing
 from ..providers.base import Address
-from .dispatch import agent_command, ask, send_code
+from .dispatch import ask, listen
 from .job import Job, plain, read_job
 from .openssh import ssh_argv
 from .ssh import CommandFailed, Connection, ConnectionLost
@@ -123,7 +123,6 @@ def follow(connect: Callable[[], Connection], run_id: str, offset: int, on_bytes
 
 
 def _follow_once(connection: Connection, run_id: str, offset: int, take: Callable[[bytes], None]) -> Job:
-    digest = send_code(connection)
     while True:
         words = ("follow", run_folder.check_run_id(run_id), str(offset))
         got = 0
@@ -133,7 +132,7 @@ def _follow_once(connection: Connection, run_id: str, offset: int, take: Callabl
             take(data)
             got += len(data)
 
-        completed = connection.stream(agent_command(digest, *words), count)
+        completed = listen(connection, words, count)
         # Also after a failure: the session was ended from the other side, or the agent cannot run at all, and the
         # question tells which.
         job = state(connection, run_id)

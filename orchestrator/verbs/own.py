@@ -48,7 +48,7 @@ def take_gpu(desk: Desk, connection: Connection, wanted: int | None, words: Sequ
     wanted = desk.profile.gpu if wanted is None else wanted
     asked: dict[str, Any] = {"gpu": wanted, "environment": {}}
     on_cpu = "--device=cpu" in words or ("--device", "cpu") in pairwise(words)
-    if on_cpu or (wanted is None and not isinstance(desk.provider(), LeftAlone)):
+    if on_cpu or (wanted is None and not desk.profile.host):
         return asked
     from ..remote import gpus
 

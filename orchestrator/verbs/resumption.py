@@ -6,16 +6,17 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from trainer import run_folder
 
 from ..errors import GpuError, MachineAbsent, MachineStopped
-from ..providers.base import State, Wish
 from ..remote import dispatch, jobs, sync
 from ..remote.job import Job
 from ..remote.ssh import Connection
-from . import machine, own, spending
+from . import own, spending
+from .arrival import arrive
 from .desk import BOOT_SECONDS, Desk
 
 LOOK_SECONDS = 3.0
@@ -39,17 +40,16 @@ class Again:
 def launch(desk: Desk, run_id: str, again: Again, begins: Callable[[str], None]) -> str:
     """Start the machine where needed and begin another attempt of the run; returns its id."""
     spending.check(again.budget)
-    state = _running(desk)
-    with desk.connect(wait=BOOT_SECONDS) as connection:
+    with arrive(desk) as arrival:
+        connection = arrival.connection
         found = jobs.state(connection, run_id)
         _refuse(found)
-        digest = dispatch.send_code(connection)
         job = _job(connection, run_id)
         _send_data(desk, connection, job, checksum=again.checksum)
-        changed = {"attempt": found.attempt + 1, "code": digest, "queue": again.queue}
+        changed = {"attempt": found.attempt + 1, "code": dispatch.code_digest(), "queue": again.queue}
         wanted = job.get("gpu") if again.gpu is None else again.gpu
         job |= own.take_gpu(desk, connection, wanted, job["command"])
-        job |= {**changed, **spending.terms(state, again.budget), "command": _command(job)}
+        job |= {**changed, **spending.terms(arrival.state(), again.budget), "command": _command(job)}
         _prepare_home(desk, run_id, job)
         begins(run_id)
         _, warning = jobs.start_run(connection, run_id, job)
@@ -78,11 +78,6 @@ def _interruption(connection: Connection, run_id: str) -> object:
         return json.loads(connection.run(f"cat {file}").stdout)
     except ValueError:
         return None
-
-
-def _running(desk: Desk) -> State:
-    state = desk.provider().state()
-    return state if state.phase == "running" else machine.start(desk, Wish(desk.kind))
 
 
 def _refuse(found: Job) -> None:
@@ -139,7 +134,13 @@ def is_taken(desk: Desk, job: Job | None) -> bool:
     return desk.provider().state().spot
 
 
-def wait_until_back(desk: Desk, launched: object) -> None:
+def launched(folder: Path) -> str | None:
+    """When the machine began to run on which the run in this folder at home is; None where that is not known."""
+    noted = json.loads((folder / run_folder.JOB).read_text()).get(spending.LAUNCHED)
+    return None if noted is None else str(noted)
+
+
+def wait_until_back(desk: Desk, launched: str | None) -> None:
     """Until EC2, which starts a spot machine again by itself, has done so. `launched`: when it began to run before.
 
     GpuError when it is gone for good, or somebody else has stopped it.
@@ -150,7 +151,7 @@ def wait_until_back(desk: Desk, launched: object) -> None:
     gone = False
     while True:
         state = provider.state()
-        gone = gone or state.phase != "running" or state.launched != launched
+        gone = gone or state.phase != "running" or (launched is not None and spending.since(state) != launched)
         if state.phase in ("absent", "terminated", "shutting-down"):
             raise MachineAbsent(desk.kind, desk.profile.name)
         if state.phase == "stopped" and state.stop_reason and "pot" not in state.stop_reason:

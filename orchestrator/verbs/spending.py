@@ -11,6 +11,7 @@ from ..providers.base import State
 
 BUDGET = "budget"
 """The machine's word for why it interrupted a run."""
+LAUNCHED = "launched"
 
 
 class BudgetSpent(RunFailed):
@@ -42,7 +43,7 @@ def rest(job: Mapping[str, Any], dollars: float) -> float | None:
 
 
 def terms(state: State, budget: float | None) -> dict[str, Any]:
-    """What `job.json` has of the machine's price. GpuError where a budget cannot be kept, since no price is known."""
+    """What `job.json` has of the machine and its price. GpuError where a budget cannot be kept: no price is known."""
     if budget is not None and state.price is None:
         raise GpuError(
             f"the price of {state.machine_type or 'this machine'} is not known, so a budget cannot be kept",
@@ -53,4 +54,10 @@ def terms(state: State, budget: float | None) -> dict[str, Any]:
         "spot": state.spot,
         "price_per_hour": state.price.per_hour if state.price else None,
         "budget": budget,
+        LAUNCHED: since(state),
     }
+
+
+def since(state: State) -> str | None:
+    """When the machine began to run, as `job.json` has it."""
+    return state.launched.isoformat() if state.launched else None

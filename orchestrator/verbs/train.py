@@ -17,11 +17,11 @@ from trainer import run_folder
 
 from ..data import layout
 from ..errors import GpuError, MachineStopped, UsageError, nearest
-from ..providers.base import Wish
 from ..remote import dispatch, jobs, sync
 from ..remote.job import Job
-from ..remote.ssh import Connection, connect
-from . import machine, own, resumption, runs, spending
+from ..remote.ssh import Connection
+from . import own, resumption, runs, spending
+from .arrival import arrive
 from .desk import Desk
 
 DEFAULT_MODEL = "efficientnet_lite0"
@@ -67,27 +67,28 @@ def launch(desk: Desk, request: Request, begins: Callable[[str], None]) -> str:
     `begins` hears of the id just before the run begins: from then on an interrupted caller leaves a run behind.
     """
     check(desk, request)
-    provider = desk.provider()
-    state = provider.state()
-    if state.phase != "running":
-        state = machine.start(desk, Wish(desk.kind))
-    terms = spending.terms(state, request.budget)
-    address = provider.address()
-    with connect(address, wait=60, say=desk.reporter.line) as connection:
-        digest = dispatch.send_code(connection)
-        readiness = jobs.ready(connection)
-        if readiness.busy and not request.queue:
-            raise GpuError(
-                f"the machine is training already: {readiness.busy}",
-                f"Follow it with `gpu logs -f {readiness.busy}`, end it with `gpu cancel {readiness.busy}`, "
-                "or wait for its end with: gpu train --queue",
-            )
-        terms |= own.take_gpu(desk, connection, request.gpu, request.options)
+    with arrive(desk) as arrival:
+        connection = arrival.connection
+        if request.budget is not None:
+            # One that cannot be kept is refused before anything is sent.
+            spending.terms(arrival.state(), request.budget)
+        _refuse_second(jobs.ready(connection), request)
+        gpu = own.take_gpu(desk, connection, request.gpu, request.options)
         _send_data(desk, connection, request)
-        run_id = prepare_home(desk, digest, request, terms)
+        terms = spending.terms(arrival.state(), request.budget) | gpu
+        run_id = prepare_home(desk, dispatch.code_digest(), request, terms)
         begins(run_id)
         _start(desk, connection, run_id)
     return run_id
+
+
+def _refuse_second(readiness: jobs.Readiness, request: Request) -> None:
+    if readiness.busy and not request.queue:
+        raise GpuError(
+            f"the machine is training already: {readiness.busy}",
+            f"Follow it with `gpu logs -f {readiness.busy}`, end it with `gpu cancel {readiness.busy}`, "
+            "or wait for its end with: gpu train --queue",
+        )
 
 
 def check(desk: Desk, request: Request) -> None:
@@ -104,10 +105,10 @@ def check(desk: Desk, request: Request) -> None:
 
 
 def _send_data(desk: Desk, connection: Connection, request: Request) -> None:
-    folder, name = run_folder.MachineFolder(), request.data
-    connection.check(f"mkdir -p {folder.data(name).parent}")
+    name = request.data
     with desk.reporter.progress(f"sending {name}", unit="B") as bar:
-        sync.push(connection.address, desk.data / name, folder.data(name), bar, checksum=request.checksum)
+        target = run_folder.MachineFolder().data(name)
+        sync.push(connection.address, desk.data / name, target, bar, checksum=request.checksum)
 
 
 def prepare_home(desk: Desk, digest: str, request: Request, facts: Mapping[str, Any]) -> str:
@@ -165,8 +166,8 @@ def finish(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Traine
 
 
 def _to_its_end(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Job:
-    launched = desk.provider().state().launched
     while True:
+        launched = resumption.launched(desk.runs / run_id)
         ended: Job | None = None
         try:
             ended = runs.follow(desk, run_id, show_log)
@@ -177,7 +178,6 @@ def _to_its_end(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> J
             return ended
         resumption.wait_until_back(desk, launched)
         resumption.go_on(desk, run_id)
-        launched = desk.provider().state().launched
 
 
 def _budget(folder: Path) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ip", "entrance", "start", "sync"])
+@pytest.mark.parametrize("name", ["ip", "entrance", "start", "sync", "train"])
 def test_a_round_of_each_prints_a_ratio(name: str) -> None:
     argv = [sys.executable, "-m", f"tests.benchmarks.{name}", "--rounds", "1"]
     root = Path(__file__).parents[2]

@@ -16,7 +16,6 @@ from .ending import cancel
 from .following import follow, tail
 from .locks import holder
 from .phases import state_of
-from .wrapper import Wrapper
 
 
 def ready() -> dict[str, Any]:
@@ -37,6 +36,9 @@ def ready() -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     verb, words = argv[0], argv[1:]
     if verb == "run":
+        # With the modules that only a run needs: every other question is asked more often.
+        from .wrapper import Wrapper
+
         return Wrapper(Path(words[0])).work()
     if verb == "follow":
         follow(places.folder_of(words[0]), int(words[1]))

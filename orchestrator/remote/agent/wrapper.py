@@ -13,7 +13,6 @@ from typing import Any
 from trainer import run_folder
 
 from . import locks, places, turns
-from .guard import Guard
 from .phases import exit_code_of
 from .processes import signal_group
 from .records import read_facts, write_whole
@@ -75,6 +74,9 @@ class Wrapper:
         if self._ended_by:
             # It came in the moment between the last look and the trainer's start.
             signal_group(self.trainer.pid, self._ended_by)
+        # It asks over HTTP, whose modules take a while to load: the trainer does not wait for them.
+        from .guard import Guard
+
         threading.Thread(target=Guard(self.run, self.job, self.trainer.pid, self._say).watch, daemon=True).start()
         return self._outlive(self.trainer)
 
