@@ -104,9 +104,8 @@ def _tell_what_is_here(wire: Wire, staging: Staging, tree: Tree) -> None:
 
 def _take_in(wire: Wire, staging: Staging, tree: Tree) -> None:
     removals: list[bytes] = []
+    contents: dict[bytes, Callable[[memoryview], object]] = {frames.SMALL: staging.small, frames.DATA: staging.data}
     takers: dict[bytes, Callable[[bytes], object]] = {
-        frames.SMALL: staging.small,
-        frames.DATA: staging.data,
         frames.FILE: staging.begin,
         frames.END: staging.end,
         frames.FOLDER: staging.folder,
@@ -120,9 +119,12 @@ def _take_in(wire: Wire, staging: Staging, tree: Tree) -> None:
         kind, payload = wire.receive()
         if kind == frames.PUBLISH:
             break
-        if kind not in takers:
+        if kind in contents:
+            contents[kind](payload)
+        elif kind in takers:
+            takers[kind](bytes(payload))
+        else:
             raise Refused(f"a frame of no kind: {kind!r}")
-        takers[kind](payload)
     count = staging.publish(removals, tree)
     wire.send(frames.ANSWER, json.dumps({"published": count}).encode())
     wire.send(frames.FINGERPRINT, fingerprint(tree.entries))

@@ -126,7 +126,7 @@ class Link:
             while True:
                 kind, payload = self.wire.receive()
                 if kind == frames.ANSWER:
-                    self.checked(payload)
+                    self.checked(bytes(payload))
         code = _ended(self.process)
         self._stderr.seek(0)
         words = _shown(self._stderr.read().decode(errors="replace"))

@@ -143,22 +143,22 @@ class _Pull:
                 meter.bytes(len(payload))
                 meter.file()
             elif kind == frames.FILE:
-                self._begin(payload, waiting, wanted)
+                self._begin(bytes(payload), waiting, wanted)
             elif kind == frames.DATA:
                 self._staging.data(payload)
                 meter.bytes(len(payload))
             elif kind == frames.END:
-                self._end(payload, wanted)
+                self._end(bytes(payload), wanted)
                 meter.file()
             elif kind == frames.ANSWER:
-                return self._finish(self._link.checked(payload), waiting)
+                return self._finish(self._link.checked(bytes(payload)), waiting)
             else:
                 raise Refused(f"a frame of no kind: {kind!r}")
 
-    def _small(self, payload: bytes, waiting: Manifest, wanted: Manifest) -> None:
+    def _small(self, payload: memoryview, waiting: Manifest, wanted: Manifest) -> None:
         _mtime, length, _digest = SMALL_HEADER.unpack_from(payload)
         start = SMALL_HEADER.size + length
-        name = payload[SMALL_HEADER.size : start]
+        name = bytes(payload[SMALL_HEADER.size : start])
         if name not in waiting:
             raise Refused(f"a file that was not asked for: {shown_name(name)}")
         if len(payload) - start != wanted[name].size:

@@ -48,10 +48,10 @@ def send_file(
     except OSError as error:
         return b"", f"cannot be read: {error.strerror}"
     try:
-        if not _is_as_seen(os.fstat(descriptor), entry):
-            return b"", "changed"
         if entry.size <= SMALL:
             return _send_small(wire, descriptor, name, entry, told)
+        if not _is_as_seen(os.fstat(descriptor), entry):
+            return b"", "changed"
         whole, offset = _prefix(descriptor, part)
         wire.send(frames.FILE, HEADER.pack(entry.mtime_ns, entry.size, offset) + name)
         try:
@@ -77,7 +77,7 @@ def _send_small(
     if len(content) != entry.size or not _is_as_seen(os.fstat(descriptor), entry):
         return b"", "changed"
     digest = hashlib.sha256(content).digest()
-    wire.send(frames.SMALL, b"".join((SMALL_HEADER.pack(entry.mtime_ns, len(name), digest), name, content)))
+    wire.send(frames.SMALL, SMALL_HEADER.pack(entry.mtime_ns, len(name), digest) + name, content)
     told(entry.size)
     return digest, ""
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from .exclusion import PATIENCE_SECONDS, held
 from .sender import HEADER, SMALL_HEADER, WHOLE
-from .statcache import StatCache
+from .statcache import Identity, StatCache, identity
 from .tree import FILE, PIECE, Manifest, Tree, check_name
 
 
@@ -38,6 +38,9 @@ class Staging:
         self._others: set[bytes] = set()
         self._folders: set[tuple[bytes, bytes]] = set()
         self._open: tuple[int, bytes, hashlib._Hash, int] | None = None
+        self._identities: dict[bytes, Identity] = {}
+        # In here is nothing but what this copy has put here.
+        self._clean = not os.path.lexists(tree)
 
     def contents(self, beat: Callable[[], None]) -> Manifest:
         """What an interrupted copy has left, read anew; a file may be the beginning of one."""
@@ -52,6 +55,7 @@ class Staging:
 
     def check(self, name: bytes, digest: bytes, beat: Callable[[], None]) -> bool:
         """Whether a file that came another way is what it should be; then it is kept."""
+        self._clean = False
         found = self.contents_of(check_name(name), beat)
         if found == digest:
             self.keep(name, digest)
@@ -62,11 +66,11 @@ class Staging:
         one.refresh(name)
         return one.digest(name, beat) if name in one.entries else b""
 
-    def small(self, payload: bytes) -> tuple[bytes, bool]:
+    def small(self, payload: memoryview) -> tuple[bytes, bool]:
         """A whole file in one piece: its name, and whether it is what its digest says."""
         mtime_ns, length, digest = SMALL_HEADER.unpack_from(payload)
         start = SMALL_HEADER.size + length
-        name, content = check_name(payload[SMALL_HEADER.size : start]), memoryview(payload)[start:]
+        name, content = check_name(bytes(payload[SMALL_HEADER.size : start])), payload[start:]
         self.verified.pop(name, None)
         if hashlib.sha256(content).digest() != digest:
             return name, False
@@ -74,6 +78,7 @@ class Staging:
         try:
             _write(descriptor, content)
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+            self._identities[name] = identity(os.fstat(descriptor))
         finally:
             os.close(descriptor)
         self.verified[name] = digest
@@ -102,11 +107,11 @@ class Staging:
         _remove(path)
         return os.open(path, flags, 0o666)
 
-    def data(self, piece: bytes) -> None:
+    def data(self, piece: memoryview) -> None:
         if self._open is None or len(piece) > self._open[3]:
             raise Refused("more bytes than were announced")
         descriptor, name, whole, left = self._open
-        _write(descriptor, memoryview(piece))
+        _write(descriptor, piece)
         whole.update(piece)
         self._open = (descriptor, name, whole, left - len(piece))
 
@@ -120,6 +125,7 @@ class Staging:
         if good:
             os.utime(descriptor, ns=(self._mtime_ns, self._mtime_ns))
             self.verified[name] = whole.digest()
+            self._identities[name] = identity(os.fstat(descriptor))
         os.close(descriptor)
         if not good:
             self.drop([name])
@@ -138,6 +144,7 @@ class Staging:
 
     def drop(self, names: Iterable[bytes]) -> None:
         for name in names:
+            self._clean = False
             self.verified.pop(name, None)
             _remove(self._place(self.tree, check_name(name)))
 
@@ -156,11 +163,14 @@ class Staging:
         if os.path.lexists(self.target):
             self._publish_each()
             shutil.rmtree(self.tree)
+            self._identities.clear()
         else:
-            self._clear_rest()
+            if not self._clean:
+                self._clear_rest()
             os.rename(self.tree, self.target)
         for name, digest in self.verified.items():
-            published.received(name, digest)
+            # A file that was renamed itself has another ctime since.
+            published.received(name, digest, self._identities.get(name))
         for name in self._others:
             published.refresh(name)
         published.save()

@@ -138,7 +138,8 @@ class Tree:
 
     def learn(self, name: bytes, digest: bytes) -> None:
         """`digest` is the content that the file had when it was last looked at."""
-        self.entries[name] = self.entries[name]._replace(digest=digest)
+        kind, size, mtime_ns, _unknown = self.entries[name]
+        self.entries[name] = Entry(kind, size, mtime_ns, digest)
         self._cache.put(name, self._identities[name], digest)
 
     def complete(self, beat: Callable[[], None]) -> None:
@@ -146,11 +147,12 @@ class Tree:
         for name in list(self.entries):
             self.digest(name, beat)
 
-    def received(self, name: bytes, digest: bytes) -> None:
-        """A file of just this content has been put in place."""
-        found = os.lstat(self.path(name))
-        known = self._identities[name] = identity(found)
-        self.entries[name] = Entry(FILE, found.st_size, found.st_mtime_ns, digest)
+    def received(self, name: bytes, digest: bytes, known: Identity | None) -> None:
+        """A file of just this content has been put in place; `known` where its identity is."""
+        if known is None:
+            known = identity(os.lstat(self.path(name)))
+        self._identities[name] = known
+        self.entries[name] = Entry(FILE, known[0], known[1], digest)
         self._cache.put(name, known, digest, settled=True)
 
     def save(self) -> None:

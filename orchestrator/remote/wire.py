@@ -17,6 +17,9 @@ MAGIC = b"\0gpu-sync-1\0"
 NOISE_BYTES = 1 << 16
 LONGEST = 1 << 28
 GATHERED = 1 << 18
+# Linux takes 1,024 pieces at once.
+MOST_PIECES = 1000
+HELD_BYTES = 1 << 20
 
 # From the one who asks.
 REQUEST, FINGERPRINT, WANT = b"Q", b"R", b"W"
@@ -39,20 +42,29 @@ class Wire:
         self._reading, self._writing, self._patience = reading, writing, patience
         self._poll = select.poll()
         self._poll.register(reading, select.POLLIN)
-        self._held, self._at = b"", 0
+        self._held = memoryview(bytearray(HELD_BYTES))
+        self._at = self._end = 0
         self._gathered: list[bytes] = []
         self._weight = 0
 
-    def send(self, kind: bytes, payload: bytes = b"") -> None:
-        """Goes out with `flush`, or by itself once enough has gathered. Broken when nobody listens."""
-        self._gathered += (_HEAD.pack(kind, len(payload)), payload)
-        self._weight += len(payload) + _HEAD.size
-        if self._weight >= GATHERED:
+    def send(self, kind: bytes, *pieces: bytes) -> None:
+        """One frame. It goes out with `flush`, or by itself once enough has gathered. Broken when nobody listens."""
+        length = sum(map(len, pieces))
+        self._gathered.append(_HEAD.pack(kind, length))
+        self._gathered += pieces
+        self._weight += length + _HEAD.size
+        if self._weight >= GATHERED or len(self._gathered) >= MOST_PIECES:
             self.flush()
 
     def flush(self) -> None:
-        content, self._gathered, self._weight = b"".join(self._gathered), [], 0
-        self.write(content)
+        pieces, weight = self._gathered, self._weight
+        self._gathered, self._weight = [], 0
+        try:
+            written = os.writev(self._writing, pieces) if pieces else 0
+        except OSError as error:
+            raise Broken(str(error)) from error
+        if written < weight:
+            self.write(b"".join(pieces)[written:])
 
     def write(self, content: bytes) -> None:
         view = memoryview(content)
@@ -62,13 +74,10 @@ class Wire:
         except OSError as error:
             raise Broken(str(error)) from error
 
-    def receive(self) -> tuple[bytes, bytes]:
-        """The next frame but signs of life."""
+    def receive(self) -> tuple[bytes, memoryview]:
+        """The next frame but signs of life. Its payload is to be used, or copied, before the next call."""
         while True:
-            if len(self._held) - self._at < _HEAD.size:
-                self._fill(_HEAD.size)
-            kind, length = _HEAD.unpack_from(self._held, self._at)
-            self._at += _HEAD.size
+            kind, length = _HEAD.unpack(self._take(_HEAD.size))
             if length > LONGEST:
                 raise Broken("a frame longer than any")
             payload = self._take(length)
@@ -79,7 +88,7 @@ class Wire:
         found, payload = self.receive()
         if found != kind:
             raise Broken(f"{found!r} where {kind!r} was due")
-        return payload
+        return bytes(payload)
 
     def send_json(self, document: dict[str, Any]) -> None:
         self.send(ANSWER, json.dumps(document).encode())
@@ -87,35 +96,40 @@ class Wire:
 
     def await_magic(self) -> None:
         """Skip what the login shell's start-up files print."""
-        seen = b""
-        while MAGIC not in seen:
+        while True:
+            seen = bytes(self._held[self._at : self._end])
+            if MAGIC in seen:
+                break
             if len(seen) > NOISE_BYTES:
                 raise Broken("it says something else")
-            seen += self._some()
-        self._held, self._at = seen.partition(MAGIC)[2], 0
+            self._fill(len(seen) + 1)
+        self._at += seen.index(MAGIC) + len(MAGIC)
 
-    def _take(self, count: int) -> bytes:
-        if len(self._held) - self._at < count:
+    def _take(self, count: int) -> memoryview:
+        if self._end - self._at < count:
             self._fill(count)
         found = self._held[self._at : self._at + count]
         self._at += count
         return found
 
     def _fill(self, count: int) -> None:
-        pieces = [self._held[self._at :]]
-        have = len(pieces[0])
-        while have < count:
-            pieces.append(self._some())
-            have += len(pieces[-1])
-        self._held, self._at = b"".join(pieces), 0
+        """Read until so many bytes are held. The same memory is filled over and over: new memory costs more."""
+        rest = self._held[self._at : self._end]
+        if not rest or self._at + count > len(self._held):
+            size = max(count, HELD_BYTES)
+            held = self._held if len(self._held) == size else memoryview(bytearray(size))
+            held[: len(rest)] = rest
+            self._held, self._at, self._end = held, 0, len(rest)
+        while self._end - self._at < count:
+            self._end += self._some(self._held[self._end :])
 
-    def _some(self) -> bytes:
+    def _some(self, room: memoryview) -> int:
         if self._patience is not None and not self._poll.poll(self._patience * 1000):
             raise Broken("silence")
         try:
-            piece = os.read(self._reading, 1 << 20)
+            count = os.readv(self._reading, [room])
         except OSError as error:
             raise Broken(str(error)) from error
-        if not piece:
+        if not count:
             raise Broken("the end")
-        return piece
+        return count

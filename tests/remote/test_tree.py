@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -178,8 +179,6 @@ def staging(target: Path) -> Iterator[Staging]:
 
 
 def small(name: bytes, data: bytes, digest: bytes | None = None) -> bytes:
-    import hashlib
-
     return SMALL_HEADER.pack(0, len(name), digest or hashlib.sha256(data).digest()) + name + data
 
 
@@ -229,6 +228,63 @@ def test_a_link_in_the_target_is_replaced_not_followed(tmp_path: Path) -> None:
         found.publish([b"sub/kept"], Tree(os.fsencode(data), StatCache(b"")))
     assert shape(outside) == {b"kept": b"kept"}
     assert shape(data) == {b"sub": None, b"sub/file": b"x"}
+
+
+def test_what_an_earlier_copy_left_is_not_published(tmp_path: Path) -> None:
+    """Also where the staging folder becomes the target: a folder, a link and a beginning that nobody wanted."""
+    left = tmp_path / ".data.part/tree"
+    (left / "old/deep").mkdir(parents=True)
+    (left / "old/deep/beginning").write_bytes(b"x")
+    (left / "link").symlink_to("/etc/passwd")
+    with staging(tmp_path / "data") as found:
+        found.small(small(b"sub/file", b"x"))
+        found.publish([], Tree(os.fsencode(tmp_path / "data"), StatCache(b"")))
+    assert shape(tmp_path / "data") == {b"sub": None, b"sub/file": b"x"}
+    assert not (tmp_path / "data/link").is_symlink()
+
+
+def test_what_was_received_is_not_read_again(tmp_path: Path) -> None:
+    """Whether the folder is new, all of it renamed at once, or each file was renamed into one that is there."""
+    data, cache = tmp_path / "data", os.fsencode(tmp_path / "cache")
+    for name in (b"first", b"second"):
+        with staging(data) as found:
+            found.small(small(name, name))
+            found.begin(HEADER.pack(0, 5, 0) + name + b" large")
+            found.data(b"large")
+            found.end(WHOLE + hashlib.sha256(b"large").digest())
+            published = Tree(os.fsencode(data), StatCache(cache))
+            published.look()
+            found.publish([], published)
+        seen = Tree(os.fsencode(data), StatCache(cache))
+        seen.look()
+        assert len(seen.entries) == (2 if name == b"first" else 4)
+        assert all(entry.digest for entry in seen.entries.values())
+
+
+@pytest.mark.parametrize("size", [0, 5, (1 << 20) - 5, 1 << 20, (1 << 20) + 1])
+def test_frames_of_any_size_arrive_in_any_pieces(size: int) -> None:
+    reads, writes = os.pipe()
+    content = random.randbytes(size)
+    frames_sent = [(frames.DATA, content), (frames.BEAT, b""), *[(frames.KEEP, b"%d" % n) for n in range(3000)]]
+
+    def say() -> None:
+        there = Wire(reads, writes)
+        for kind, payload in frames_sent * 2:
+            there.send(kind, payload[:7], payload[7:])
+        there.flush()
+
+    thread = threading.Thread(target=say)
+    thread.start()
+    wire = Wire(reads, writes)
+    try:
+        for kind, payload in frames_sent * 2:
+            if kind != frames.BEAT:
+                found = wire.receive()
+                assert (found[0], bytes(found[1])) == (kind, payload)
+    finally:
+        thread.join(5)
+        os.close(reads)
+        os.close(writes)
 
 
 def test_two_copies_at_once_wait_for_each_other(tmp_path: Path) -> None:
