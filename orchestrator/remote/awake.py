@@ -16,7 +16,8 @@ from typing import Any
 import ami
 
 from ..errors import GpuError
-from .ssh import Completed, Connection
+from .command import Completed
+from .ssh import Connection
 
 PROGRAM = '"$GPU_ROOT/usr/local/bin/gpu-selfstop"'
 """In the sandbox a machine's root is a folder; elsewhere the variable is empty."""

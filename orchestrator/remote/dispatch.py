@@ -15,7 +15,8 @@ from typing import Any
 from trainer import run_folder
 
 from ..errors import GpuError
-from .ssh import CommandFailed, Completed, Connection
+from .command import CommandFailed, Completed
+from .ssh import Connection
 
 ANSWER_SECONDS = 60.0
 NOT_SENT = 69

@@ -12,10 +12,12 @@ from trainer import run_folder
 
 from ..errors import GpuError, ToolMissing
 from ..providers.base import Address
+from .command import CommandFailed
 from .dispatch import ask, listen
+from .failures import ConnectionLost
 from .job import Job, plain, read_job
 from .openssh import ssh_argv
-from .ssh import CommandFailed, Connection, ConnectionLost
+from .ssh import Connection
 
 BUSY_EXIT = 75
 OWN_SESSION = "main"

@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 
 import paramiko
@@ -16,6 +15,16 @@ import paramiko
 from ..errors import GpuError, UsageError
 from ..providers.base import Address
 from ..sshconfig import effective, jump_argv, known_keys
+from .command import CommandFailed, Completed
+from .failures import (
+    AuthRefused,
+    ConnectionLost,
+    HostKeyChanged,
+    HostKeyUnknown,
+    NotSsh,
+    Unreachable,
+    WayRefused,
+)
 from .login import OwnKeys
 from .openssh import CONNECT_SECONDS, config_file, place
 from .way import Way
@@ -30,72 +39,6 @@ NEW_KEY_SECONDS = 30.0
 RETRY_SECONDS = 0.3
 # Linux takes 128 KiB in one argument of a program, and the login shell gets the whole line as one.
 LONGEST_COMMAND = 100_000
-STDERR_LINES = 5
-
-
-class Unreachable(GpuError):
-    def __init__(self, host: str, port: int, reason: str) -> None:
-        super().__init__(f"{host} port {port} does not answer: {reason}", "See whether it runs with: gpu status")
-
-
-class NotSsh(GpuError):
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(f"what answers at {host} port {port} does not speak SSH", "Check the address and the port")
-
-
-class HostKeyUnknown(GpuError):
-    def __init__(self, host: str, port: int, where: str) -> None:
-        super().__init__(
-            f"the host key of {host} port {port} is not in {where}, so it may be another machine",
-            "Nothing was sent to it; add its key there only after checking it by another way",
-        )
-
-
-class HostKeyChanged(GpuError):
-    def __init__(self, host: str, port: int, where: str) -> None:
-        super().__init__(
-            f"{host} port {port} shows another host key than {where} has: somebody may be listening in",
-            "Nothing was sent to it; find out why before removing the old key",
-        )
-
-
-class AuthRefused(GpuError):
-    def __init__(self, address: Address, reason: str) -> None:
-        key = f"the key {address.key_file}" if address.key_file else "every key of yours"
-        super().__init__(
-            f"{address.user}@{address.host} refused {key}: {reason}", "Check the user's name and that this is its key"
-        )
-
-
-class WayRefused(GpuError):
-    def __init__(self, host: str, words: str) -> None:
-        super().__init__(
-            f"the way to {host} is barred: {words.rstrip('.')}",
-            f"Nothing was sent to {host}; see that `ssh {host}` gets through without a question",
-        )
-
-
-class ConnectionLost(GpuError):
-    def __init__(self, host: str) -> None:
-        super().__init__(f"the connection to {host} broke", "What runs there goes on; ask again with: gpu status")
-
-
-class CommandFailed(GpuError):
-    """A command on the machine ended with another code than 0; the message has its last words."""
-
-    def __init__(self, host: str, completed: Completed) -> None:
-        self.completed = completed
-        words = " | ".join(completed.stderr.decode(errors="replace").strip().splitlines()[-STDERR_LINES:])
-        super().__init__(
-            f"a command on {host} ended with exit code {completed.exit_code}" + (f": {words[:2000]}" if words else "")
-        )
-
-
-@dataclass(frozen=True)
-class Completed:
-    exit_code: int
-    stdout: bytes
-    stderr: bytes
 
 
 class _Strict(paramiko.MissingHostKeyPolicy):
@@ -158,7 +101,7 @@ class Connection:
         return entries
 
     def open(self) -> None:
-        """Dial, check the host key, log in. Each failure is a class of this module."""
+        """Dial, check the host key, log in. Each failure is a class of `failures`."""
         host, port = self.address.host, self.address.port
         try:
             self._log_in_with_either_key()
@@ -355,12 +298,13 @@ def connect(
     refused_since: float | None = None
     told = False
     while True:
-        connection = Connection(address, seconds=seconds)
         try:
-            connection.open()
-            return connection
+            with contextlib.ExitStack() as closing:
+                connection = closing.enter_context(Connection(address, seconds=seconds))
+                connection.open()
+                closing.pop_all()
+                return connection
         except (Unreachable, NotSsh, AuthRefused) as error:
-            connection.close()
             now = time.monotonic()
             if isinstance(error, AuthRefused):
                 if address.key_file is None:
@@ -372,9 +316,6 @@ def connect(
             if not told and now - began > CONNECT_SECONDS:
                 told = True
                 say(f"still waiting: {error.what}")
-        except BaseException:
-            connection.close()
-            raise
         time.sleep(RETRY_SECONDS)
 
 

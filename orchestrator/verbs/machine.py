@@ -11,6 +11,7 @@ from ..errors import GpuError, MachineAbsent
 from ..providers.base import Address, LeftAlone, Price, State, Wish
 from ..remote import jobs, ssh
 from ..remote.awake import look
+from ..remote.failures import Unreachable
 from ..remote.job import Job
 from . import awake, cost, entrance, environment, own
 from .desk import BOOT_SECONDS, Desk
@@ -107,7 +108,7 @@ def _first_connection(desk: Desk, address: Address) -> ssh.Connection:
     while True:
         try:
             return ssh.connect(address, wait=LOOK_SECONDS, say=desk.reporter.line)
-        except ssh.Unreachable:
+        except Unreachable:
             if time.monotonic() > deadline:
                 raise
             # Raises, with the remedy, when it does not run any more.

@@ -10,8 +10,9 @@ from trainer import run_folder
 
 from ..errors import GpuError, RunFailed, UsageError, nearest
 from ..remote import jobs, sync
+from ..remote.failures import Unreachable
 from ..remote.job import Job
-from ..remote.ssh import Connection, Unreachable
+from ..remote.ssh import Connection
 from .desk import Desk
 from .entrance import on_terminal
 
@@ -77,7 +78,9 @@ def whole_log(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Non
 def attach(desk: Desk, run_id: str | None) -> int:
     """Be in the run's tmux, or in one's own session on the machine; returns tmux's exit code."""
     session = choose(desk, run_id) if run_id else None
-    return on_terminal(desk, jobs.attach_argv(desk.provider().address(), session))
+    with desk.connect() as connection:
+        address = connection.address
+    return on_terminal(desk, jobs.attach_argv(address, session))
 
 
 def cancel(desk: Desk, run_id: str) -> Job:
@@ -121,8 +124,11 @@ def bring_home(desk: Desk, run_id: str, state: Job) -> None:
     A run that failed has no `SHA256SUMS`: what it left comes home as it is.
     """
     folder = desk.runs / run_id
-    with desk.reporter.progress(f"bringing {run_id} home", unit="B") as bar:
-        sync.pull(desk.provider().address(), run_folder.MachineFolder().run(run_id), folder, bar)
+    with (
+        desk.connect(wait=LINK_SECONDS) as connection,
+        desk.reporter.progress(f"bringing {run_id} home", unit="B") as bar,
+    ):
+        sync.pull(connection.address, run_folder.MachineFolder().run(run_id), folder, bar)
     if state.succeeded:
         wrong = sync.verify(folder)
         if wrong:

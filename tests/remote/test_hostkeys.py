@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import GpuError
-from orchestrator.remote import hostkeys, ssh
+from orchestrator.providers.base import Address
+from orchestrator.remote import failures, hostkeys
 from orchestrator.remote.ssh import Connection, connect
 from orchestrator.settings import Home
 from orchestrator.trust import Trust
@@ -42,7 +43,7 @@ class Settled:
     said: list[str]
 
     @property
-    def address(self) -> ssh.Address:
+    def address(self) -> Address:
         return dataclasses.replace(self.machine.address, known_hosts=self.trust.known_hosts)
 
     def settle(self) -> None:
@@ -56,12 +57,12 @@ class Settled:
 
     def answers(self) -> bool:
         """Until it has heard, sshd serves its old configuration with whatever key is in the old place by now."""
-        with contextlib.suppress(ssh.HostKeyChanged):
+        with contextlib.suppress(failures.HostKeyChanged):
             return self.shown() is not None
         return False
 
     def shown(self) -> str | None:
-        with contextlib.suppress(ssh.Unreachable, ssh.NotSsh), connect(self.address, wait=5) as connection:
+        with contextlib.suppress(failures.Unreachable, failures.NotSsh), connect(self.address, wait=5) as connection:
             return connection.host_key
         return None
 
@@ -200,5 +201,5 @@ def test_another_machine_is_not_accepted_while_two_keys_are(young: Settled, tmp_
     stranger = keygen(tmp_path / "stranger")
     other = keygen(tmp_path / "other")
     young.trust.write_known_hosts([stranger, other], host=young.address.host, port=young.address.port)
-    with pytest.raises(ssh.HostKeyChanged):
+    with pytest.raises(failures.HostKeyChanged):
         young.settle()

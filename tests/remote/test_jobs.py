@@ -20,8 +20,9 @@ import pytest
 
 from orchestrator.errors import GpuError, ToolMissing
 from orchestrator.remote import dispatch, jobs
+from orchestrator.remote.failures import ConnectionLost
 from orchestrator.remote.job import Job, read_job
-from orchestrator.remote.ssh import Connection, ConnectionLost, connect
+from orchestrator.remote.ssh import Connection, connect
 from orchestrator.sandbox.sshd import gives_terminals
 from trainer import run_folder
 

@@ -13,7 +13,8 @@ import pytest
 
 from orchestrator.providers.base import Address
 from orchestrator.remote import jobs
-from orchestrator.remote.ssh import Connection, ConnectionLost, connect
+from orchestrator.remote.failures import ConnectionLost
+from orchestrator.remote.ssh import Connection, connect
 from trainer import run_folder
 
 from .conftest import Machine, eventually

@@ -17,7 +17,7 @@ import pytest
 from orchestrator import sshconfig
 from orchestrator.errors import GpuError
 from orchestrator.providers.base import Address
-from orchestrator.remote import ssh
+from orchestrator.remote import failures
 from orchestrator.remote.openssh import config_block, ssh_argv
 from orchestrator.remote.ssh import connect
 from orchestrator.remote.way import Way
@@ -138,7 +138,7 @@ def test_an_unknown_key_is_refused_before_any_command(own: Own, told: str) -> No
     own.configure(told)
     own.common()
     own.known_hosts.write_text("")
-    with pytest.raises(ssh.HostKeyUnknown, match="is not in your known_hosts"):
+    with pytest.raises(failures.HostKeyUnknown, match="is not in your known_hosts"):
         connect(own.address(), wait=30)
     assert not canary(own, own.address())
     assert own.known_hosts.read_text() == ""
@@ -150,7 +150,7 @@ def test_a_changed_key_is_refused_before_any_command(own: Own, kind: str) -> Non
     own.common()
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(own.folder / "other")], check=True)
     own.known_hosts.write_text(f"{own.place} {(own.folder / 'other.pub').read_text()}")
-    with pytest.raises(ssh.HostKeyChanged, match="another host key"):
+    with pytest.raises(failures.HostKeyChanged, match="another host key"):
         connect(own.address(), wait=30)
     assert not canary(own, own.address())
 
@@ -174,7 +174,7 @@ def test_a_key_with_a_passphrase_is_said(own: Own) -> None:
     subprocess.run(["ssh-keygen", "-q", "-p", "-N", "secret", "-f", str(own.folder / "key")], check=True)
     own.configure("")
     own.common()
-    with pytest.raises(ssh.AuthRefused, match="key has a passphrase: give it to your agent with ssh-add"):
+    with pytest.raises(failures.AuthRefused, match="key has a passphrase: give it to your agent with ssh-add"):
         connect(own.address(), wait=30)
 
 
@@ -217,7 +217,7 @@ def test_an_agent_at_a_place_of_its_own(own: Own, agent: Path, monkeypatch: pyte
     own.configure("IdentityAgent none", name="without", key=None)
     own.common()
     assert words(own.address())
-    with pytest.raises(ssh.AuthRefused):
+    with pytest.raises(failures.AuthRefused):
         connect(own.address("without"))
 
 
@@ -242,7 +242,7 @@ def test_what_identities_only_leaves_out_opens_nothing(own: Own) -> None:
     keygen(own.folder / "other")
     own.configure("IdentitiesOnly yes", name="other", key="other")
     own.common()
-    with pytest.raises(ssh.AuthRefused, match="refused every key of yours"):
+    with pytest.raises(failures.AuthRefused, match="refused every key of yours"):
         connect(own.address("other"))
 
 
@@ -310,7 +310,7 @@ def test_a_gate_that_is_not_known_bars_the_way(own: Own, gate: Machine) -> None:
     own.common()
     lines = own.known_hosts.read_text().splitlines(keepends=True)
     own.known_hosts.write_text(lines[0])
-    with pytest.raises(ssh.WayRefused, match=r"the way to box is barred: .*Host key verification failed"):
+    with pytest.raises(failures.WayRefused, match=r"the way to box is barred: .*Host key verification failed"):
         connect(own.address(), wait=30)
     assert not canary(own, own.address())
 
@@ -321,7 +321,7 @@ def test_a_gate_changes_nothing_about_the_machines_own_key(own: Own, gate: Machi
     own.common()
     lines = own.known_hosts.read_text().splitlines(keepends=True)
     own.known_hosts.write_text(lines[1])
-    with pytest.raises(ssh.HostKeyUnknown):
+    with pytest.raises(failures.HostKeyUnknown):
         connect(own.address(), wait=30)
     assert not canary(own, own.address())
 
@@ -329,7 +329,7 @@ def test_a_gate_changes_nothing_about_the_machines_own_key(own: Own, gate: Machi
 def test_a_proxy_command_that_fails_is_said(own: Own) -> None:
     own.configure("ProxyCommand echo no such luck >&2; exit 3")
     own.common()
-    with pytest.raises(ssh.Unreachable, match="no such luck"):
+    with pytest.raises(failures.Unreachable, match="no such luck"):
         connect(own.address())
 
 

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import GpuError, UsageError
 from orchestrator.providers.base import Address
-from orchestrator.remote import ssh
+from orchestrator.remote import failures, ssh
+from orchestrator.remote.command import CommandFailed
 from orchestrator.remote.openssh import remote_line, ssh_argv
 from orchestrator.remote.ssh import connect
 
@@ -29,7 +30,7 @@ def test_exit_code_and_both_streams(machine: Machine) -> None:
 
 
 def test_check_raises_with_the_last_words(machine: Machine) -> None:
-    with connect(machine.address) as connection, pytest.raises(ssh.CommandFailed, match="exit code 3: no luck"):
+    with connect(machine.address) as connection, pytest.raises(CommandFailed, match="exit code 3: no luck"):
         connection.check("echo no luck >&2; exit 3")
 
 
@@ -59,14 +60,14 @@ def test_a_command_killed_by_a_signal_is_no_success(machine: Machine) -> None:
 def test_a_cut_connection_is_told_from_an_exit_code(machine: Machine) -> None:
     with connect(machine.address) as connection:
         threading.Timer(0.5, machine.cut).start()
-        with pytest.raises(ssh.ConnectionLost):
+        with pytest.raises(failures.ConnectionLost):
             connection.run("sleep 30", timeout=20)
-        with pytest.raises(ssh.ConnectionLost):
+        with pytest.raises(failures.ConnectionLost):
             connection.run("true")
 
 
 def test_a_timeout_ends_the_wait(machine: Machine) -> None:
-    with connect(machine.address) as connection, pytest.raises(ssh.GpuError, match=r"did not end within 0\.3 s"):
+    with connect(machine.address) as connection, pytest.raises(GpuError, match=r"did not end within 0\.3 s"):
         connection.run("sleep 30", timeout=0.3)
 
 
@@ -78,7 +79,7 @@ def test_a_black_hole_is_noticed(machine: Machine, monkeypatch: pytest.MonkeyPat
         # A stopped sshd: its kernel goes on acknowledging every packet, and nobody ever answers.
         for pid in machine.sessions():
             kill(pid, signal.SIGSTOP)
-        with pytest.raises(ssh.ConnectionLost):
+        with pytest.raises(failures.ConnectionLost):
             connection.run("sleep 30", timeout=25)
         assert time.monotonic() - began < 20
 
@@ -86,7 +87,7 @@ def test_a_black_hole_is_noticed(machine: Machine, monkeypatch: pytest.MonkeyPat
 def test_unknown_host_key(machine: Machine, tmp_path: Path) -> None:
     empty = tmp_path / "known"
     empty.write_text("")
-    with pytest.raises(ssh.HostKeyUnknown, match="is not in"):
+    with pytest.raises(failures.HostKeyUnknown, match="is not in"):
         connect(dataclasses.replace(machine.address, known_hosts=empty), wait=30)
 
 
@@ -97,36 +98,36 @@ def test_changed_host_key(machine: Machine, tmp_path: Path, kind: str) -> None:
     host, port = machine.address.host, machine.address.port
     known = tmp_path / "known"
     known.write_text(f"[{host}]:{port} {other.with_name('other.pub').read_text()}")
-    with pytest.raises(ssh.HostKeyChanged, match="another host key"):
+    with pytest.raises(failures.HostKeyChanged, match="another host key"):
         connect(dataclasses.replace(machine.address, known_hosts=known), wait=30)
 
 
 def test_refused_key(machine: Machine, tmp_path: Path) -> None:
     keygen(tmp_path / "stranger")
-    with pytest.raises(ssh.AuthRefused, match="refused the key"):
+    with pytest.raises(failures.AuthRefused, match="refused the key"):
         connect(dataclasses.replace(machine.address, key_file=tmp_path / "stranger"))
 
 
 def test_garbage_as_a_key(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "garbage").write_text("garbage")
-    with pytest.raises(ssh.AuthRefused):
+    with pytest.raises(failures.AuthRefused):
         connect(dataclasses.replace(machine.address, key_file=tmp_path / "garbage"))
 
 
 def test_missing_key_and_missing_known_hosts(machine: Machine, tmp_path: Path) -> None:
     for field in ("key_file", "known_hosts"):
-        with pytest.raises(ssh.GpuError, match="missing"):
+        with pytest.raises(GpuError, match="missing"):
             connect(dataclasses.replace(machine.address, **{field: tmp_path / "none"}))
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
     host, port = free_place()
-    with pytest.raises(ssh.Unreachable, match=f"{host} port {port} does not answer: Connection refused"):
+    with pytest.raises(failures.Unreachable, match=f"{host} port {port} does not answer: Connection refused"):
         connect(nowhere(host, port, tmp_path))
 
 
 def test_a_name_that_does_not_resolve(tmp_path: Path) -> None:
-    with pytest.raises(ssh.Unreachable):
+    with pytest.raises(failures.Unreachable):
         connect(nowhere("127.0.0.999", 22, tmp_path))
 
 
@@ -145,7 +146,7 @@ def test_not_ssh(tmp_path: Path) -> None:
                 dialled.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
         threading.Thread(target=web, daemon=True).start()
-        with pytest.raises(ssh.NotSsh, match="does not speak SSH"):
+        with pytest.raises(failures.NotSsh, match="does not speak SSH"):
             connect(nowhere("127.0.0.1", server.getsockname()[1], tmp_path))
 
 
