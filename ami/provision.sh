@@ -36,12 +36,14 @@ table=$here/environments.yaml
 place=$HOME/gpu/provision
 log=$place/log.txt
 link=$HOME/gpu/env
+me=$(id -un 2>/dev/null) || me=$EUID
 child=''
 
 # What is somebody else's setting for another Python must not lead this one astray; temporary files are files too.
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_REQUIREMENT PIP_CONSTRAINT UV_PYTHON
 export PYTHONNOUSERSITE=1 PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$HOME/.cache/pip} UV_CACHE_DIR=$HOME/.cache/uv TMPDIR=$place/tmp
+# What has come is kept for the next attempt, until all is well.
+export PIP_CACHE_DIR=$place/cache/pip UV_CACHE_DIR=$place/cache/uv TMPDIR=$place/tmp
 
 fail() {
   printf 'gpu-provision: %s\n' "$1" >&2
@@ -72,23 +74,28 @@ stop() {
 # TITLE PROGRAM ARGUMENT...: what it says goes into the log, with a sign of life now and then. In a session of its own,
 # so that its children can be ended with it.
 step() {
-  local title=$1 began=$SECONDS told=$SECONDS code
+  local title=$1 began=$SECONDS told=$SECONDS code first last
   shift
   say "  $title"
+  first=$(wc -l <"$log")
   setsid "$@" >>"$log" 2>&1 </dev/null &
   child=$!
   while kill -0 "$child" 2>/dev/null; do
     sleep 0.1
     if ((SECONDS - told >= BEAT)); then
       told=$SECONDS
-      say "    $((SECONDS - began)) s: $(plain "$(tail -n 1 "$log")" 100)"
+      # Not into the log, whose last line it is.
+      last=$(tail -n "+$((first + 1))" "$log" | tail -n 1)
+      printf '    %d s: %s\n' $((SECONDS - began)) "$(plain "${last:-at work}" 100)" || stop 141
     fi
   done
   wait "$child"
   code=$?
   child=''
   if ((code)); then
-    say "    failed after $((SECONDS - began)) s: $(plain "$(grep -vE '^(WARNING|\[notice\]|\s*$)' "$log" | tail -n 1)")"
+    # pip's first error says what is wrong, its last one where to read about it.
+    last=$(tail -n "+$((first + 1))" "$log" | grep -E -m 1 '^(ERROR|E): ') || last=$(tail -n "+$((first + 1))" "$log" | tail -n 1)
+    say "    failed after $((SECONDS - began)) s: $(plain "$last")"
   elif ((SECONDS - began >= 2)); then
     say "    done in $((SECONDS - began)) s"
   fi
@@ -199,18 +206,26 @@ install_packages() {
 
 # ---- The parts: look_PART says what is wrong, or what is well with exit code 0; do_PART mends it -------------------
 
+runs() {
+  case $1 in
+    tmux) tmux -V ;;
+    unzip) unzip -v ;;
+    *) "$1" --version ;;
+  esac >/dev/null 2>&1
+}
+
 # An emulated machine has its computer's programs: what is only convenient is not asked of it.
 look_programs() {
   local name missing=()
   local needed=(tmux)
   [[ $profile == machine ]] && needed+=(rsync)
   [[ $profile == machine && -z $root ]] && needed+=(unzip wget)
-  for name in "${needed[@]}"; do type -P "$name" >/dev/null || missing+=("$name"); done
+  for name in "${needed[@]}"; do runs "$name" || missing+=("$name"); done
   if [[ $profile == machine && -z $root ]] && ! python3 -I -c 'import ensurepip, venv' 2>/dev/null; then
     missing+=(python3-venv)
   fi
   if ((${#missing[@]})); then
-    printf 'missing: %s' "${missing[*]}"
+    printf 'missing or broken: %s' "${missing[*]}"
     [[ $profile == server ]] && printf '; ask whoever runs this server to install it'
     return 1
   fi
@@ -638,7 +653,7 @@ do_path() {
   path_script | put 644 "$root/etc/profile.d/gpu-env.sh" || return
   grep -qxF -- "$(bashrc_line)" "$file" 2>/dev/null && return
   new=$(mktemp -- "$file.XXXXXX") || return
-  { bashrc_line; cat -- "$file" 2>/dev/null; } >"$new" && chmod 644 "$new" && mv -fT -- "$new" "$file"
+  { bashrc_line; [[ ! -f $file ]] || cat -- "$file"; } >"$new" && chmod 644 "$new" && mv -fT -- "$new" "$file"
 }
 
 look_selfstop() {
@@ -655,26 +670,33 @@ look_selfstop() {
 do_selfstop() {
   local who=()
   # Where it was installed already, its settings stay as they are.
-  [[ -r $root/etc/gpu/selfstop.conf ]] || who=(--user "$(id -un)")
+  [[ -r $root/etc/gpu/selfstop.conf || $me == "$EUID" ]] || who=(--user "$me")
   step "the self-stop timer" "${sudo[@]}" bash "$here/selfstop.sh" install "${who[@]}"
 }
 
 # ---- All of it -----------------------------------------------------------------------------------------------------
 
+# PART: ok or wrong, and why.
 look_at() {
-  local said code
-  said=$("look_$1")
-  code=$?
-  if ((code)); then say "wrong  $(printf '%-13s' "$1")$said"; else say "ok     $(printf '%-13s' "$1")$said"; fi
-  return "$code"
+  local said
+  if said=$("look_$1"); then
+    say "ok     $(printf '%-13s' "$1")$said"
+  else
+    say "wrong  $(printf '%-13s' "$1")$said"
+    return 1
+  fi
 }
 
 attend_to() {
-  local began=$SECONDS
-  if "look_$1" >/dev/null; then look_at "$1"; return; fi
-  say "       $(printf '%-13s' "$1")$("look_$1")"
-  "do_$1" || { say "wrong  $(printf '%-13s' "$1")could not be mended after $((SECONDS - began)) s; see $log"; return 1; }
-  look_at "$1"
+  local said began=$SECONDS
+  if said=$("look_$1"); then
+    say "ok     $(printf '%-13s' "$1")$said"
+    return
+  fi
+  say "       $(printf '%-13s' "$1")$said"
+  if "do_$1"; then look_at "$1"; return; fi
+  say "wrong  $(printf '%-13s' "$1")could not be mended after $((SECONDS - began)) s; see $log"
+  return 1
 }
 
 parts() {
@@ -697,6 +719,7 @@ everything() {
   elif ((looking)); then
     say "ready"
   else
+    rm -rf -- "$place/cache"
     say "ready, after $((SECONDS - began)) s"
   fi
 }
@@ -704,7 +727,7 @@ everything() {
 # One at a time; what the first has done the second finds.
 take_turn() {
   mkdir -p -- "$place/tmp" || fail "$place cannot be written" 1
-  exec 9>"$place/lock" || fail "$place/lock cannot be written" 1
+  exec 9>>"$place/lock" || fail "$place/lock cannot be written" 1
   flock --nonblock 9 && return
   say "another provisioning is at work here; waiting for its end"
   until flock --wait "$BEAT" 9; do say "  still waiting"; done
@@ -719,7 +742,7 @@ take_requirements() {
 # Root is told by cloud-init; what is in a home folder is its owner's all the same.
 become() {
   local account
-  [[ -n $user && -z $root && $user != "$(id -un)" ]] || return 0
+  [[ -n $user && -z $root && $user != "$me" ]] || return 0
   ((EUID == 0)) || fail "--user is for root"
   account=$(getent passwd "$user") || fail "there is no user $(plain "$user")"
   exec env -i "PATH=$PATH" "HOME=$(cut -d: -f6 <<<"$account")" "USER=$user" \
@@ -756,8 +779,9 @@ main() {
     export TMPDIR=/tmp
   fi
   survey
-  say "$profile of $(id -un): $([[ -n $gpu ]] && printf 'NVIDIA GPU 10de:%s, %s' "$gpu" "$entry" || printf 'no NVIDIA GPU'), torch ${torch:-none}"
+  say "$profile of $me: $([[ -n $gpu ]] && printf 'NVIDIA GPU 10de:%s, %s' "$gpu" "$entry" || printf 'no NVIDIA GPU'), torch ${torch:-none}"
   everything
 }
 
-if [[ ${BASH_SOURCE[0]} == "$0" ]]; then main "$@"; fi
+# The file may be replaced while it runs: nothing more of it is read.
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then main "$@"; exit; fi
