@@ -6,10 +6,12 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import click
 
+from ..errors import UsageError
 from ..providers.base import Finding, Item
 from ..verbs import audit as audits
 from ..verbs import doctor as doctors
@@ -43,12 +45,22 @@ def _register_doctor(gpu: Group) -> None:
     @click.option(
         "--policy", is_flag=True, help="Print the permissions that gpu needs in the account, for who grants them."
     )
-    def doctor(given: Given, strict: bool, policy: bool) -> None:
+    @click.option("--fix", is_flag=True, help="First make the machine's environment what training needs.")
+    @click.option(
+        "--requirements",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="With --fix: packages of your own for the environment, as pip's requirements.txt.",
+    )
+    def doctor(given: Given, strict: bool, policy: bool, fix: bool, requirements: Path | None) -> None:
         """What is wrong with this computer, the account or the machine, and its remedy."""
         desk = given.desk()
         if policy:
             click.echo(doctors.policy(desk), nl=False)
             return
+        if requirements is not None and not fix:
+            raise UsageError("--requirements is for what --fix installs", "Add --fix")
+        if fix:
+            doctors.fix(desk, requirements)
         findings = []
         for finding in doctors.examine(desk):
             findings.append(finding)

@@ -1,4 +1,4 @@
-"""What is wrong, wherever it may be: this computer, the account, the machine. Looks, and changes nothing."""
+"""What is wrong, wherever it may be: this computer, the account, the machine. Looks, and changes nothing but in `fix`."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from ..providers.base import Examinable, Finding, HasMarket, LeftAlone, Provider
 from ..remote import awake, gpus
 from ..remote.ssh import Connection, connect
 from ..sandbox import region, sshd
-from . import market, torchcheck, vitals
+from . import market, provision, torchcheck, vitals
 from .desk import Desk
 
 SECONDS = 30.0
+ANSWER_SECONDS = 10.0
 VITALS_SECONDS = 150.0
 """Torch may be imported twice."""
 LEAST_FREE = 5e9
 LEAST_SHARE = 0.05
 INSTALL = "Install it: sudo apt-get install"
 OWN_ENVIRONMENT = (
-    "Make ~/gpu/env there a Python environment with torch, or a link to one: "
+    "`gpu doctor --fix` makes one in your home folder there, without root; or make ~/gpu/env a link to one with torch: "
     "gpu ssh -- 'mkdir -p gpu && ln -sfn VENV gpu/env'"
 )
+WHOEVER_RUNS_IT = "Ask whoever runs the machine to install it"
 
 
 def policy(desk: Desk) -> str:
@@ -67,6 +69,14 @@ def examine(desk: Desk) -> Iterator[Finding]:
     if good:
         yield from _quota(desk, provider)
         yield from _machine(provider)
+
+
+def fix(desk: Desk, requirements: Path | None = None) -> None:
+    """Make the running machine ready for training; GpuError names what could not be mended. Safe to interrupt, and to
+    repeat: what is well is left alone."""
+    provider = desk.provider()
+    with connect(desk.address(), wait=ANSWER_SECONDS, say=desk.reporter.line) as connection:
+        provision.provision(desk, connection, provider, requirements)
 
 
 def _look(name: str, look: Callable[[], str], *, seconds: float = SECONDS, remedy: str = "") -> Finding:
@@ -157,8 +167,9 @@ def _for_a_guest(finding: Finding) -> Finding:
     """On a machine of one's own nothing is installed for everybody, and nothing is provisioned over."""
     if finding.remedy == torchcheck.PROVISION:
         return replace(finding, remedy=OWN_ENVIRONMENT)
-    if finding.remedy.startswith(INSTALL) and finding.name.endswith(" there"):
-        return replace(finding, remedy="Ask whoever runs the machine to install it")
+    installed = finding.remedy.startswith(INSTALL) and finding.name.endswith(" there")
+    if installed or finding.remedy == torchcheck.DRIVER:
+        return replace(finding, remedy=WHOEVER_RUNS_IT)
     return finding
 
 

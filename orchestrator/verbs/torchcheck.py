@@ -8,7 +8,8 @@ from typing import Any
 
 from ..providers.base import Finding
 
-PROVISION = "Provision the machine anew: run ami/provision.sh on it"
+PROVISION = "Make the environment fit: `gpu doctor --fix` runs ami/provision.sh on the machine"
+DRIVER = "Install the driver: `gpu doctor --fix` runs ami/provision.sh on the machine; a reboot may follow"
 SILENT = "every run would silently train on the CPU"
 
 
@@ -31,7 +32,7 @@ def _pair(gpus: int, torch: Mapping[str, Any], smi: Mapping[str, Any] | None) ->
         return Finding("torch there", True, f"{version}; no GPU: trains on the CPU")
     if smi is None:
         what = f"there is a GPU and no driver that answers (nvidia-smi): {SILENT}"
-        return Finding("torch there", False, f"{version}; {what}", PROVISION)
+        return Finding("torch there", False, f"{version}; {what}", DRIVER)
     gpu = f"{smi['name']}, driver {smi['driver']}"
     if not torch["built_for"]:
         return Finding("torch there", False, f"{version} is built without CUDA, beside {gpu}: {SILENT}", PROVISION)

@@ -1,0 +1,86 @@
+"""Making a machine ready for training: `ami/provision.sh`, sent to it and run there, its words shown as they come."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import ami
+
+from ..errors import GpuError
+from ..providers.base import LeftAlone, Provider
+from ..remote.ssh import Connection
+from .desk import Desk
+
+FOLDER = "gpu/provision"
+_REQUIREMENTS = "requirements.txt"
+_SENDING_SECONDS = 60.0
+
+
+class NotReady(GpuError):
+    """The script has said, line by line, what it could not mend; `what` names those parts."""
+
+
+def provision(desk: Desk, connection: Connection, provider: Provider, requirements: Path | None = None) -> None:
+    """Put there what is missing, and leave alone what is well. Safe to interrupt: the next time goes on from there.
+
+    `requirements` is installed into the environment as well. NotReady when something could not be mended.
+    """
+    files = dict(ami.provisioning())
+    if requirements is not None:
+        files[_REQUIREMENTS] = _read(requirements)
+    unpack = f"mkdir -p {FOLDER} && exec tar -x -m -f - -C {FOLDER}"
+    connection.check(unpack, input=_archive(files), timeout=_SENDING_SECONDS)
+    lines = _Lines(desk.reporter.line)
+    done = connection.stream(command(provider, with_requirements=requirements is not None), lines.take)
+    lines.end()
+    if done.exit_code:
+        raise NotReady(
+            f"{connection.address.host} is {lines.last or 'not ready'}",
+            f"See {FOLDER}/log.txt there; mend what it says, then: gpu doctor --fix",
+        )
+
+
+def command(provider: Provider, *, with_requirements: bool = False) -> str:
+    """The shell line that does it. On a machine of one's own nothing outside the home folder is touched."""
+    profile = "server" if isinstance(provider, LeftAlone) else "machine"
+    more = f" --requirements {FOLDER}/{_REQUIREMENTS}" if with_requirements else ""
+    return f"exec bash {FOLDER}/provision.sh {profile}{more} 2>&1"
+
+
+def _read(requirements: Path) -> bytes:
+    try:
+        return requirements.read_bytes()
+    except OSError as error:
+        raise GpuError(f"{requirements} cannot be read: {error.strerror}", "Name a file that can") from error
+
+
+def _archive(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
+
+
+class _Lines:
+    """Bytes as they come, told line by line."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._rest = b""
+        self.last = ""
+
+    def take(self, piece: bytes) -> None:
+        *whole, self._rest = (self._rest + piece).split(b"\n")
+        for line in whole:
+            self.last = line.decode(errors="replace").rstrip()
+            self._tell(self.last)
+
+    def end(self) -> None:
+        if self._rest:
+            self.take(b"\n")
