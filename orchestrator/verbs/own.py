@@ -41,22 +41,27 @@ def leave(desk: Desk) -> State:
     return desk.provider().state()
 
 
-def take_gpu(desk: Desk, connection: Connection, wanted: int | None, words: Sequence[str]) -> dict[str, Any]:
+def take_gpu(
+    desk: Desk, connection: Connection, wanted: int | None, words: Sequence[str], *, queue: bool
+) -> dict[str, Any]:
     """What `job.json` has of the GPU: the one that is wanted, otherwise, where others may be at work too, one that
-    nobody uses; the run's environment shows it no other. `words`: what the trainer is told. GpuError names who uses
-    what is not free."""
+    nobody uses; the run's environment shows it no other. `words`: what the trainer is told. `queue`: the machine
+    chooses when its turn comes. GpuError names who uses what is not free."""
     wanted = desk.profile.gpu if wanted is None else wanted
-    asked: dict[str, Any] = {"gpu": wanted, "environment": {}}
+    asked: dict[str, Any] = {"gpu": wanted, "gpu_at_its_turn": False, "environment": {}}
     on_cpu = "--device=cpu" in words or ("--device", "cpu") in pairwise(words)
     if on_cpu or (wanted is None and not desk.profile.host):
         return asked
     from ..remote import gpus
+    from ..remote.agent.vacancy import environment
 
-    chosen = gpus.choose(gpus.look(connection), connection.address.host, wanted)
+    chosen = gpus.choose(gpus.look(connection), connection.address.host, wanted, now=not queue)
+    if queue:
+        return {**asked, "gpu_at_its_turn": True}
     if chosen is None:
         return asked
     desk.reporter.line(f"on GPU {chosen.index} of {connection.address.host}: {chosen.name}")
-    return {**asked, "environment": gpus.environment(chosen)}
+    return {**asked, "environment": environment(chosen)}
 
 
 def _say(desk: Desk, words: str) -> None:

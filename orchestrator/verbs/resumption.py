@@ -48,7 +48,7 @@ def launch(desk: Desk, run_id: str, again: Again, begins: Callable[[str], None])
         _send_data(desk, connection, job, checksum=again.checksum)
         changed = {"attempt": found.attempt + 1, "code": dispatch.code_digest(), "queue": again.queue}
         wanted = job.get("gpu") if again.gpu is None else again.gpu
-        job |= own.take_gpu(desk, connection, wanted, job["command"])
+        job |= own.take_gpu(desk, connection, wanted, job["command"], queue=again.queue)
         job |= {**changed, **spending.terms(arrival.state(), again.budget), "command": _command(job)}
         _prepare_home(desk, run_id, job)
         begins(run_id)

@@ -73,7 +73,7 @@ def launch(desk: Desk, request: Request, begins: Callable[[str], None]) -> str:
             # One that cannot be kept is refused before anything is sent.
             spending.terms(arrival.state(), request.budget)
         _refuse_second(jobs.ready(connection), request)
-        gpu = own.take_gpu(desk, connection, request.gpu, request.options)
+        gpu = own.take_gpu(desk, connection, request.gpu, request.options, queue=request.queue)
         _send_data(desk, connection, request)
         terms = spending.terms(arrival.state(), request.budget) | gpu
         run_id = prepare_home(desk, dispatch.code_digest(), request, terms)

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import GpuError, UsageError
-from orchestrator.remote import gpus
-from orchestrator.remote.gpus import Gpu, choose
-from orchestrator.remote.ssh import connect
+from orchestrator.remote import gpus, jobs
+from orchestrator.remote.agent.vacancy import UNSEEN, Gpu
+from orchestrator.remote.gpus import choose
+from orchestrator.remote.ssh import Connection, connect
+from trainer import run_folder
 
-from .conftest import Machine
+from .conftest import Machine, eventually
 
 
 def gpu(index: int, *others: str, used: int = 3, mine: bool = False) -> Gpu:
@@ -98,13 +100,13 @@ def _somebody() -> str | None:
 def test_memory_that_nobody_seems_to_hold(machine: Machine, smi: Path) -> None:
     shows(smi, CARDS)
     first, second = look(machine)
-    assert first.others == (gpus.UNSEEN,)
+    assert first.others == (UNSEEN,)
     assert second.free
 
 
 def test_a_program_of_somebody_in_another_container(machine: Machine, smi: Path) -> None:
     shows(smi, CARDS, "GPU-b, 999999999\n")
-    assert look(machine)[1].others == (gpus.UNSEEN,)
+    assert look(machine)[1].others == (UNSEEN,)
 
 
 @pytest.mark.parametrize("code", [0, 9])
@@ -129,3 +131,44 @@ def test_a_login_that_prints_is_said(machine: Machine, smi: Path, tmp_path: Path
     login.write_text(login.read_text().replace("unset TMUX\n", "unset TMUX\necho Welcome\n"))
     with pytest.raises(GpuError, match="does not say who uses its GPUs"):
         look(machine)
+
+
+def queued(connection: Connection, *, gpu: int | None = None, seconds: float = 0) -> str:
+    """A run that says which GPU it sees."""
+    name = run_folder.new_run_id("pets")
+    job = {"run_id": name, "queue": True, "gpu": gpu, "gpu_at_its_turn": True}
+    command = ["sh", "-c", f"echo sees $CUDA_VISIBLE_DEVICES; sleep {seconds}"]
+    jobs.start_run(connection, name, {**job, "command": command})
+    return name
+
+
+def said(machine: Machine, run_id: str) -> str:
+    return (machine.home / run_folder.MachineFolder().run(run_id) / run_folder.LOG).read_text()
+
+
+def test_one_that_waited_takes_what_is_free_when_its_turn_comes(machine: Machine, smi: Path) -> None:
+    shows(smi, CARDS)
+    with connect(machine.address) as connection:
+        first, second = queued(connection, seconds=60), queued(connection)
+        assert "on GPU 1: NVIDIA H200, SXM\n" in said(machine, first)
+        # Whoever had GPU 0 is done, and somebody else has come to GPU 1.
+        shows(smi, CARDS.replace("15000", "3"), "GPU-b, 999999999\n")
+        jobs.cancel(connection, first)
+        eventually(lambda: not jobs.state(connection, second).running)
+    assert f"behind {first}\non GPU 0: Tesla T4\nsees GPU-a\n" in said(machine, second)
+
+
+def test_one_whose_turn_comes_waits_for_a_gpu(machine: Machine, smi: Path) -> None:
+    """Nobody behind it, and nobody who will not wait, begins before it."""
+    busy = CARDS.replace(", 3, ", ", 9000, ")
+    shows(smi, busy)
+    with connect(machine.address) as connection:
+        first, second = queued(connection, gpu=1), queued(connection, gpu=7)
+        assert (jobs.state(connection, first).state, jobs.ready(connection).busy) == ("waiting", first)
+        assert jobs.state(connection, second).state == "waiting"
+        assert "waiting for a GPU: GPU 1 of this machine is in use by somebody" in said(machine, first)
+        shows(smi, CARDS)
+        eventually(lambda: not jobs.state(connection, second).running)
+        assert jobs.state(connection, second).exit_code == 78
+    assert said(machine, first).endswith("on GPU 1: NVIDIA H200, SXM\nsees GPU-b\n")
+    assert said(machine, second).endswith("this machine has no GPU 7. It has: 0, 1\n")

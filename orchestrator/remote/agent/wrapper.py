@@ -14,8 +14,10 @@ from trainer import run_folder
 
 from . import locks, places, turns
 from .phases import exit_code_of
+from .placement import Placement
 from .processes import signal_group
 from .records import read_facts, write_whole
+from .vacancy import NoSuchGpu
 
 EX_BUSY = 75
 EX_BAD_JOB = 78
@@ -29,6 +31,7 @@ class Wrapper:
         self.run = run
         self.job = read_facts(run / run_folder.JOB)
         self.trainer: subprocess.Popen[bytes] | None = None
+        self._placement = Placement(self.job)
         self._ended_by = 0
         # O_APPEND, and given to the trainer itself: nothing stands between its words and the file.
         self.log = os.open(str(run / run_folder.LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -53,7 +56,11 @@ class Wrapper:
         locks.sign(lock, {"wrapper": os.getpid(), "attempt": attempt, **facts})
 
     def _supervise(self, lock: int) -> int:
-        whole = self._turn(lock)
+        try:
+            whole = self._turn(lock)
+        except NoSuchGpu as error:
+            self._say(". ".join(error.args))
+            return EX_BAD_JOB
         if self._ended_by:
             return 128 + self._ended_by
         if whole is None:
@@ -61,16 +68,22 @@ class Wrapper:
             self._say(f"the machine is training already: {first}")
             return EX_BUSY
         locks.sign(whole, {"run_id": self.run.name})
+        if self._placement.words:
+            self._say(self._placement.words)
+        return self._train((lock, whole))
+
+    def _train(self, held: tuple[int, int]) -> int:
+        """From the trainer's start to its end; it holds both locks for as long as it lives."""
         command = self.job.get("command")
         if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
             self._say(f"{self.run / run_folder.JOB} holds no command")
             return EX_BAD_JOB
         try:
-            self.trainer = self._start([places.at_home(word) for word in command], (lock, whole))
+            self.trainer = self._start([places.at_home(word) for word in command], held)
         except OSError as error:
             self._say(f"{command[0]} cannot be started: {error.strerror}")
             return EX_NOT_FOUND
-        self._sign(lock, trainer=self.trainer.pid)
+        self._sign(held[0], trainer=self.trainer.pid)
         if self._ended_by:
             # It came in the moment between the last look and the trainer's start.
             signal_group(self.trainer.pid, self._ended_by)
@@ -83,17 +96,22 @@ class Wrapper:
     def _turn(self, lock: int) -> int | None:
         """The machine's lock; None when it is not to be had, or when the run is ended while it waits."""
         queued = self.job.get("queue") is True
-        told = False
+        told = None
         while not self._ended_by:
             # Who does not wait is refused as long as others do.
             others = turns.ahead(self.run, phases=("waiting", "starting") if queued else ("waiting",))
             whole = None if others else locks.take(Path(places.machine().lock))
-            if whole is not None or not queued:
+            lack = self._placement.find() if whole is not None else ""
+            if not lack and (whole is not None or not queued):
                 return whole
-            if not told:
-                told = True
+            if whole is not None:
+                # Its place in the line keeps those behind it from beginning.
+                os.close(whole)
+            if told != bool(lack):
+                told = bool(lack)
                 self._sign(lock, waiting=True)
-                self._say(f"waiting for its turn, behind {', '.join([*filter(None, [locks.holder()]), *others])}")
+                behind = ", ".join([*filter(None, [locks.holder()]), *others])
+                self._say(f"waiting for a GPU: {lack}" if lack else f"waiting for its turn, behind {behind}")
             time.sleep(TURN_SECONDS)
         return None
 
@@ -102,7 +120,7 @@ class Wrapper:
         return subprocess.Popen(
             command,
             cwd=str(Path(__file__).resolve().parent.parent),
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **self.job.get("environment", {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **self._placement.environment},
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,

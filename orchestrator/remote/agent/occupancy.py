@@ -1,6 +1,7 @@
-"""Sent to a machine that others use too, and run there: prints who uses which of its GPUs, as one JSON document.
+"""Who uses which GPU of a machine that others use too, as one JSON document.
 
-Standard library only, and nothing newer than Python 3.7. Changes nothing.
+A part of the agent, and a program of its own, which is sent where the agent may not be: standard library only, nothing
+of ours, nothing newer than Python 3.7. Changes nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ FORM = "--format=csv,noheader,nounits"
 
 
 def main() -> None:
-    sys.stdout.write(json.dumps({"me": name_of(os.getuid()), "gpus": gpus()}) + "\n")
+    sys.stdout.write(json.dumps(facts()) + "\n")
+
+
+def facts() -> dict[str, object]:
+    return {"me": name_of(os.getuid()), "gpus": gpus()}
 
 
 def gpus() -> list[dict[str, object]]:
