@@ -1,4 +1,4 @@
-"""What is wrong, wherever it may be: this computer, the account, the machine. Looks, and only `fix` changes anything."""
+"""What is wrong, wherever it may be: this computer, the account, the machine. Only `fix` changes anything."""
 
 from __future__ import annotations
 
