@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -21,6 +22,8 @@ from .tree import Tree, uncollected
 
 FRUITLESS_LINKS = 3
 SKIP = (run_folder.QUARANTINE,)
+# No room, no quota, and a limit on a file's size, which is met in the same way.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)

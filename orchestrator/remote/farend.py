@@ -12,7 +12,7 @@ import gc
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import wire as frames
@@ -151,9 +151,30 @@ def send(wire: Wire, request: dict[str, Any]) -> None:
     wire.send(frames.ANSWER, json.dumps({"same": False, "left": left}).encode())
     wire.send(frames.MANIFEST, encode(tree.entries))
     wire.flush()
-    failed = _give_out(wire, tree, decode(wire.expect(frames.WANT)))
-    tree.save()
-    wire.send_json({"failed": failed})
+    _give_what_is_asked(wire, tree)
+
+
+def _give_what_is_asked(wire: Wire, tree: Tree) -> None:
+    while True:
+        kind, payload = wire.receive()
+        if kind == frames.WANT:
+            failed = _give_out(wire, tree, decode(bytes(payload)))
+            tree.save()
+            wire.send_json({"failed": failed})
+        elif kind == frames.AGAIN:
+            wire.send(frames.MANIFEST, encode(_look_again(tree, bytes(payload).split(b"\0"))))
+            wire.flush()
+        elif kind == frames.PUBLISH:
+            return
+        else:
+            raise Refused(f"a frame of no kind: {kind!r}")
+
+
+def _look_again(tree: Tree, names: Iterable[bytes]) -> Manifest:
+    """What is a file still."""
+    for name in names:
+        tree.refresh(check_name(name))
+    return {name: tree.entries[name] for name in names if name in tree.entries and tree.entries[name].kind == FILE}
 
 
 def _give_out(wire: Wire, tree: Tree, wanted: Manifest) -> dict[str, str]:

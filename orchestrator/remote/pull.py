@@ -13,12 +13,12 @@ from ..errors import GpuError
 from ..providers.base import Address
 from ..reporter import Progress
 from . import wire as frames
-from .copying import Copied, Remaining, complaint, open_tree, persistently, request, size
+from .copying import FULL, Copied, Remaining, complaint, open_tree, persistently, request, size
 from .difference import Difference, compare, room, weight
 from .exclusion import Occupied
 from .link import Link, linked
 from .meter import Meter
-from .sender import HEADER, SMALL_HEADER
+from .sender import HEADER, SMALL_HEADER, Part
 from .staging import Refused, Staging, locked
 from .strangers import shown_name
 from .tree import FILE, FOLDER, LINK, Entry, Manifest, Tree, decode, encode, fingerprint
@@ -32,7 +32,7 @@ def pull(
     """Bring the machine's folder `source` home; links, devices and the like are left there.
 
     What is at home alone stays. `checksum`: read every byte at both ends again. GpuError names files that changed
-    meanwhile, after the rest is in place.
+    meanwhile and changed again on a second try, after the rest is in place.
     """
     if target.is_symlink():
         raise GpuError(f"{target} is a link, and what comes home would go elsewhere", "Move it away")
@@ -56,6 +56,11 @@ def _at_home(target: Path) -> Iterator[Staging]:
         with locked(os.fsencode(target.absolute())) as staging:
             yield staging
     except OSError as error:
+        if error.errno in FULL:
+            raise GpuError(
+                f"the disk of this computer is full: {target} is not all there ({error.strerror})",
+                "Make room, then do it again; what has arrived is kept",
+            ) from error
         where = shown_name(os.fsencode(error.filename)) if isinstance(error.filename, (str, bytes)) else str(target)
         raise GpuError(f"{where} cannot be written: {error.strerror}", "Mend that; what has arrived is kept") from error
     except Occupied as error:
@@ -125,14 +130,37 @@ class _Pull:
             self._staging.keep(name, digest)
         for name in difference.others:
             self._staging.folder(name)
-        asked = {name: Entry(FILE, part.size, 0, part.digest) for name, part in difference.files.items()}
-        self._wire.send(frames.WANT, encode(asked))
+        self._ask(difference, wanted, meter)
+        if self._failed:
+            self._ask_again(wanted, meter)
+        self._wire.send(frames.PUBLISH)
         self._wire.flush()
-        self._take_files(asked, wanted, meter)
         self._staging.publish(difference.gone, self._tree)
         meter.end()
         if self._failed:
             raise complaint(self._failed, "brought home")
+
+    def _ask(self, difference: Difference, wanted: Manifest, meter: Meter) -> None:
+        asked = {name: Entry(FILE, part.size, 0, part.digest) for name, part in difference.files.items()}
+        self._wire.send(frames.WANT, encode(asked))
+        self._wire.flush()
+        self._take_files(asked, wanted, meter)
+
+    def _ask_again(self, wanted: Manifest, meter: Meter) -> None:
+        """Once more for what changed between the look and the sending."""
+        self._wire.send(frames.AGAIN, b"\0".join(self._failed))
+        self._wire.flush()
+        fresh = self._manifest()
+        for name, entry in fresh.items():
+            if name not in self._failed or entry.kind != FILE:
+                raise Refused(f"a file that was not asked for: {shown_name(name)}")
+        wanted.update(fresh)
+        difference = Difference(files=dict.fromkeys(fresh, Part()))
+        self._check_room(difference, wanted)
+        for name in fresh:
+            del self._failed[name]
+        if fresh:
+            self._ask(difference, wanted, meter)
 
     def _take_files(self, asked: Manifest, wanted: Manifest, meter: Meter) -> None:
         waiting = dict(asked)

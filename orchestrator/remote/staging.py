@@ -27,7 +27,11 @@ class Refused(Exception):
 def locked(target: bytes, seconds: float = PATIENCE_SECONDS) -> Iterator[Staging]:
     """The target's staging area; Occupied when another copy still has it after so many seconds."""
     with held(target, seconds) as folder:
-        yield Staging(os.path.realpath(target), os.path.join(folder, b"tree"))
+        staging = Staging(os.path.realpath(target), os.path.join(folder, b"tree"))
+        try:
+            yield staging
+        finally:
+            staging.close()
 
 
 class Staging:
@@ -153,7 +157,8 @@ class Staging:
 
         Nothing partial is left behind. `published` then knows what is there.
         """
-        self._abandon()
+        if self._open is not None:
+            raise Refused("a file without an end")
         gone = sorted((check_name(name) for name in removals), reverse=True)
         for name in gone:
             if self._is_inside(self.target, name):
@@ -180,9 +185,11 @@ class Staging:
         """Nothing of an interrupted copy is of use any more."""
         shutil.rmtree(self.tree, ignore_errors=True)
 
-    def _abandon(self) -> None:
+    def close(self) -> None:
+        """The beginning of a file stays, to be gone on with."""
         if self._open is not None:
-            raise Refused("a file without an end")
+            os.close(self._open[0])
+            self._open = None
 
     def _publish_each(self) -> None:
         self._folders.clear()

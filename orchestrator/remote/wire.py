@@ -22,7 +22,7 @@ MOST_PIECES = 1000
 HELD_BYTES = 1 << 20
 
 # From the one who asks.
-REQUEST, FINGERPRINT, WANT = b"Q", b"R", b"W"
+REQUEST, FINGERPRINT, WANT, AGAIN = b"Q", b"R", b"W", b"A"
 # From the one who sends.
 SMALL, FILE, DATA, END, LINK, FOLDER = b"f", b"F", b"D", b"E", b"L", b"K"
 KEEP, DROP, REMOVE, CHECK, PUBLISH = b"V", b"S", b"X", b"C", b"P"

@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -29,7 +29,7 @@ from orchestrator.remote.pull import _at_home, _Pull
 from orchestrator.remote.sender import HEADER, SMALL_HEADER, WHOLE
 from orchestrator.remote.staging import Refused, Staging, locked
 from orchestrator.remote.statcache import StatCache
-from orchestrator.remote.tree import FILE, LINK, Entry, Tree, check_name, decode, encode, fingerprint
+from orchestrator.remote.tree import FILE, FOLDER, LINK, Entry, Tree, check_name, decode, encode, fingerprint
 from orchestrator.remote.wire import Broken, Wire
 from orchestrator.reporter import Silent
 
@@ -332,6 +332,8 @@ def raw(name: bytes, kind: int = FILE, size: int = 1) -> bytes:
 
 GOOD = encode({b"file": Entry(FILE, 1, 0, b"\1" * 32)})
 DIFFERS = (frames.ANSWER, b'{"same": false}')
+NOTHING = [(frames.MANIFEST, GOOD), (frames.ANSWER, b"{}")]
+NO_MORE = (frames.MANIFEST, encode({}))
 HOSTILE = {
     **{f"name {name[:9]!r}": [(frames.MANIFEST, raw(name))] for name in CLIMBING},
     "link": [(frames.MANIFEST, raw(b"file", LINK))],
@@ -342,12 +344,17 @@ HOSTILE = {
     "climbing after all": [(frames.MANIFEST, GOOD), (frames.SMALL, small(b"../file", b"x"))],
     "larger": [(frames.MANIFEST, GOOD), (frames.SMALL, small(b"file", b"xx"))],
     "bomb": [(frames.MANIFEST, GOOD), (frames.FILE, HEADER.pack(0, 1, 0) + b"file"), (frames.DATA, b"xxxxxx")],
-    "other bytes": [(frames.MANIFEST, GOOD), (frames.SMALL, small(b"file", b"x")), (frames.ANSWER, b"{}")],
+    "other bytes": [(frames.MANIFEST, GOOD), (frames.SMALL, small(b"file", b"x")), (frames.ANSWER, b"{}"), NO_MORE],
+    "again unasked": [*NOTHING, (frames.MANIFEST, raw(b"mine")), (frames.SMALL, small(b"mine", b"x"))],
+    "again a link": [*NOTHING, (frames.MANIFEST, raw(b"file", LINK))],
+    "again a folder": [*NOTHING, (frames.MANIFEST, raw(b"file", FOLDER))],
+    "again huge": [*NOTHING, (frames.MANIFEST, raw(b"file", FILE, 1 << 60))],
+    "again larger": [*NOTHING, (frames.MANIFEST, GOOD), (frames.SMALL, small(b"file", b"xx"))],
     "link frame": [(frames.MANIFEST, GOOD), (frames.LINK, b"file\0/etc/passwd")],
     "removal": [(frames.MANIFEST, GOOD), (frames.REMOVE, b"mine")],
     "short": [(frames.MANIFEST, GOOD), (frames.SMALL, b"x")],
     "data first": [(frames.MANIFEST, GOOD), (frames.DATA, b"x")],
-    "nothing": [(frames.MANIFEST, GOOD), (frames.ANSWER, b"{}")],
+    "nothing": [*NOTHING, NO_MORE],
 }
 
 
@@ -485,6 +492,128 @@ def test_a_growing_file_and_one_that_vanishes_are_named(machine: Machine, tmp_pa
     mine = shape(source)
     assert {name: data for name, data in mine.items() if name != b"grows"}.items() <= there.items()
     assert b"grows" not in there
+
+
+class Once:
+    """At the first sign of progress, something happens; then it goes on."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self._happens, self._over = happens, False
+
+    def update(self, done: float, total: float | None = None, note: str = "") -> None:
+        del done, total, note
+        if not self._over:
+            self._over = True
+            self._happens()
+
+
+def test_what_changes_in_mid_pull_comes_on_the_second_try(machine: Machine, tmp_path: Path) -> None:
+    """Forty megabytes are more than what is on the way; what keeps growing, or vanishes, is named."""
+    there, target = machine.home / "gpu/runs/x", PurePosixPath("gpu/runs/x")
+    there.mkdir(parents=True)
+    old = {f"{number}": random.randbytes(2_000_000) for number in range(20)}
+    for name, data in old.items():
+        (there / name).write_bytes(data)
+    new = {name: data[:1_000] for name, data in old.items()}
+
+    def rewrite() -> None:
+        for name, data in new.items():
+            (there / name).write_bytes(data)
+
+    sync.pull(machine.address, target, tmp_path / "x", Once(rewrite))
+    home = {os.fsdecode(name): data for name, data in shape(tmp_path / "x").items()}
+    assert all(data in (old[name], new[name]) for name, data in home.items())
+    assert home.keys() == old.keys()
+    assert sum(home[name] == new[name] for name in home) >= 10
+
+
+def test_what_grows_or_vanishes_in_mid_pull_is_named(machine: Machine, tmp_path: Path) -> None:
+    there, target = machine.home / "gpu/runs/x", PurePosixPath("gpu/runs/x")
+    there.mkdir(parents=True)
+    for number in range(20):
+        (there / f"{number}").write_bytes(random.randbytes(2_000_000))
+    growing = subprocess.Popen(
+        [sys.executable, "-c", "import sys\nf=open(sys.argv[1],'ab',0)\nwhile 1: f.write(b'x'*100)", there / "grows"]
+    )
+    eventually((there / "grows").exists)
+
+    def steal() -> None:
+        for number in range(20):
+            (there / f"{number}").unlink()
+
+    try:
+        with pytest.raises(GpuError, match=r"could not be brought home: .*\(vanished\)") as caught:
+            sync.pull(machine.address, target, tmp_path / "x", Once(steal))
+    finally:
+        growing.kill()
+        growing.wait()
+    home = shape(tmp_path / "x")
+    named = int(caught.value.what.split()[0])
+    assert len(home) == 21 - named
+    assert b"grows" not in home
+    assert all(data is not None and len(data) == 2_000_000 for data in home.values())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_disk_at_home_that_fills_all_the_same(machine: Machine, tmp_path: Path) -> None:
+    there, disk = machine.home / "gpu/runs/x", tmp_path / "disk"
+    there.mkdir(parents=True)
+    disk.mkdir()
+    for number in range(20):
+        (there / f"{number}").write_bytes(random.randbytes(500_000))
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("this root may not mount")
+
+    def fill() -> None:
+        with (disk / "other").open("wb", 0) as stream, contextlib.suppress(OSError):
+            while True:
+                stream.write(bytes(100_000))
+
+    try:
+        with pytest.raises(GpuError, match="the disk of this computer is full"):
+            sync.pull(machine.address, PurePosixPath("gpu/runs/x"), disk / "x", Once(fill))
+        assert not (disk / "x").exists()
+        (disk / "other").unlink()
+        with Silent().progress("") as bar:
+            assert sync.pull(machine.address, PurePosixPath("gpu/runs/x"), disk / "x", bar).bytes < 10_000_000
+        assert shape(disk / "x") == shape(there)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+PULL = """
+import resource, sys
+from pathlib import Path, PurePosixPath
+from orchestrator.errors import GpuError
+from orchestrator.providers.base import Address
+from orchestrator.remote import sync
+from orchestrator.reporter import Silent
+host, port, user, key, known, source, target = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+with Silent().progress("") as bar:
+    try:
+        sync.pull(Address(host, int(port), user, Path(key), Path(known)), PurePosixPath(source), Path(target), bar)
+    except GpuError as error:
+        print(error.what)
+"""
+
+
+def test_a_limit_at_home_is_met_as_a_full_disk_is(machine: Machine, tmp_path: Path) -> None:
+    there, home = machine.home / "gpu/runs/x", tmp_path / "x"
+    there.mkdir(parents=True)
+    (there / "large").write_bytes(random.randbytes(5_000_000))
+    (there / "small").write_bytes(b"small")
+    to = machine.address
+    words = [to.host, to.port, to.user, to.key_file, to.known_hosts, "gpu/runs/x", home]
+    done = subprocess.run(
+        [sys.executable, "-c", PULL, *map(str, words)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.startswith("the disk of this computer is full")
+    assert done.stdout.count("\n") == 1
+    assert not home.exists()
+    with Silent().progress("") as bar:
+        assert sync.pull(machine.address, PurePosixPath("gpu/runs/x"), home, bar).bytes < 4_000_000
+    assert shape(home) == shape(there)
 
 
 def test_a_large_file_goes_as_a_difference(machine: Machine, tmp_path: Path) -> None:
