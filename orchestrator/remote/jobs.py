@@ -21,6 +21,7 @@ from .ssh import Connection
 
 BUSY_EXIT = 75
 OWN_SESSION = "main"
+NO_LOCALE = "Make one there: gpu ssh -- sudo localedef -i en_US -f UTF-8 en_US.UTF-8"
 FRUITLESS_LINKS = 8
 """So many links one after the other that broke without a byte of progress are the last."""
 FRUITFUL_SECONDS = 30.0
@@ -70,7 +71,7 @@ def start_run(connection: Connection, run_id: str, job: Mapping[str, Any]) -> tu
     if begun.state in ("lost", "absent", "starting"):
         raise GpuError(
             f"{run_id} did not begin on {connection.address.host}: {begun.last or 'its wrapper never took its lock'}",
-            "See what tmux says there: gpu ssh -- tmux -L gpu ls",
+            NO_LOCALE if "UTF-8 locale" in begun.last else "See what tmux says there: gpu ssh -- tmux -L gpu ls",
         )
     return begun, plain(facts.get("warning"))
 

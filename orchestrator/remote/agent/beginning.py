@@ -41,7 +41,7 @@ def start(run_id: str) -> dict[str, Any]:
     words, trouble = scope()
     failed = _in_tmux(run, words)
     if failed:
-        return {**state_of(run), "state": "lost", "last": f"tmux: {failed}"}
+        return {**state_of(run), "state": "lost", "last": failed}
     until = time.monotonic() + START_SECONDS
     while not _has_begun(run) and time.monotonic() < until:
         time.sleep(0.05)
@@ -79,6 +79,7 @@ def _in_tmux(run: Path, words: list[str]) -> str:
         check=False,
     )
     message = begun.stderr.decode(errors="replace").strip()
+    message = message if message.startswith("tmux: ") else f"tmux: {message}"
     return message if begun.returncode and "duplicate session" not in message else ""
 
 
