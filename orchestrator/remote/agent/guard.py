@@ -28,7 +28,7 @@ class Guard:
         self._notices = notice.Notices(notice.service()) if job.get("spot") is True else None
         self._allowance = Allowance(job)
         self._estimates = Estimates(run)
-        self._estimated = False
+        self._told: set[str] = set()
         self._began = 0.0
 
     def watch(self) -> None:
@@ -47,10 +47,13 @@ class Guard:
             time.sleep(LOOK_SECONDS)
 
     def _estimate(self) -> None:
-        if self._estimated or self._allowance.seconds is None or (seconds := self._estimates.new()) is None:
+        """Told once for each thing that it goes by."""
+        if self._allowance.seconds is None:
             return
-        self._estimated = True
-        self._say(self._allowance.sentence(seconds))
+        estimate = self._estimates.new(time.monotonic() - self._began)
+        if estimate and estimate.basis not in self._told:
+            self._told.add(estimate.basis)
+            self._say(self._allowance.sentence(estimate))
 
     def _end(self, why: str, words: str, found: dict[str, Any]) -> None:
         """Noted before the trainer hears of it: whatever ends first, the run is known to have been interrupted."""
