@@ -34,7 +34,12 @@ def doubted_loss(probabilities: Array, labels: Array) -> float:
     return float(-((1 - doubt) * chosen + doubt * others).mean())
 
 
-def log_loss(probabilities: Array, labels: Array) -> float:
-    """Mean of -log of what the true class was given, in nats."""
+def log_losses(probabilities: Array, labels: Array) -> Array:
+    """(n) of -log of what the true class was given, in nats."""
     chosen = probabilities[numpy.arange(len(labels)), labels]
-    return float(-numpy.log(numpy.maximum(chosen, 1e-15)).mean())
+    return -numpy.log(numpy.maximum(chosen, 1e-15))
+
+
+def log_loss(probabilities: Array, labels: Array) -> float:
+    """The mean of `log_losses`."""
+    return float(log_losses(probabilities, labels).mean())

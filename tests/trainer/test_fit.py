@@ -1,37 +1,35 @@
 from __future__ import annotations
 
-import csv
-import io
-
 import numpy
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
+import torch
+from torch.nn import functional
 
-from trainer import calibration, fit, probabilities, submission
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.floats(0.1, 30))
-def test_the_temperature_never_raises_the_log_loss(seed: int, classes: int, scale: float) -> None:
-    random = numpy.random.default_rng(seed)
-    logits, labels = random.normal(size=(30, classes)) * scale, random.integers(0, classes, 30)
-    warmth = calibration.choose_temperature(logits, labels)
-    raw = probabilities.log_loss(probabilities.softmax(logits), labels)
-    assert probabilities.log_loss(probabilities.softmax(logits / warmth), labels) <= raw
+from trainer import fit
+from trainer.probabilities import Array
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.floats(1e-4, 0.1))
-def test_clipped_probabilities_are_probabilities(seed: int, classes: int, edge: float) -> None:
-    sure = probabilities.softmax(numpy.random.default_rng(seed).normal(size=(9, classes)) * 100)
-    clipped = probabilities.clip(sure, edge)
-    assert clipped.min() >= edge * 0.999
-    assert numpy.allclose(clipped.sum(axis=1), 1)
+def apart(n: int = 60, classes: int = 3, width: int = 12) -> tuple[Array, Array]:
+    """Features in which the classes are far from one another, and their labels."""
+    random = numpy.random.default_rng(0)
+    labels = numpy.arange(n) % classes
+    rows = random.normal(size=(n, width)) + 12 * numpy.eye(width)[labels]
+    return rows.astype(numpy.float32), labels
+
+
+def mixed(n: int, share: float) -> fit.Part:
+    """Two classes that overlap; `share` of the photographs are of the second."""
+    random = numpy.random.default_rng(1)
+    labels = (random.random(n) < share).astype(numpy.int64)
+    return fit.Part.of((random.normal(size=(n, 5)) + labels[:, None]).astype(numpy.float32), labels)
+
+
+def silent(_entry: object) -> None:
+    pass
 
 
 def test_both_ways_of_fitting_separate_what_is_apart() -> None:
-    random = numpy.random.default_rng(0)
-    labels = numpy.arange(60) % 3
-    rows = (random.normal(size=(60, 12)) + 12 * numpy.eye(12)[labels]).astype(numpy.float32)
-    part = fit.Part.of(rows, labels)
+    part = fit.Part.of(*apart())
     told: list[dict[str, float]] = []
     heads = [fit.converged(part, part, classes=3, tell=told.append)]
     heads.append(fit.in_epochs(part, part, fit.Passes(3, 300, 0), tell=told.append))
@@ -39,13 +37,53 @@ def test_both_ways_of_fitting_separate_what_is_apart() -> None:
     assert all((head.logits(part.rows).argmax(1) == part.labels).all() for head in heads)
 
 
-@given(st.lists(st.integers(0, 10**6), unique=True, min_size=1, max_size=30))
-def test_every_id_is_submitted_once_in_numeric_order(numbers: list[int]) -> None:
-    rows = [[0.25, 0.75] for _ in numbers]
-    lines = list(csv.reader(io.StringIO(submission.table(("cat", "dog"), [str(n) for n in numbers], rows).decode())))
-    assert lines == [["id", "label"], *([str(number), "0.750000"] for number in sorted(numbers))]
+@pytest.mark.parametrize("classes", [2, 5])
+def test_it_converges_to_where_the_loss_is_flat(classes: int) -> None:
+    """The gradient of the whole objective, in double and by the textbook, is zero at what is found."""
+    rows, _ = apart(300, classes, 20)
+    labels = numpy.random.default_rng(2).integers(0, classes, 300)
+    part = fit.Part.of(rows * 3 + 10, labels)
+    head = fit.converged(part, part, classes=classes, tell=silent)
+    inputs = part.rows.double()
+    spread = inputs.std(0, unbiased=False)
+    weight, bias = head.weight.clone().requires_grad_(), head.bias.clone().requires_grad_()
+    loss = functional.cross_entropy(inputs @ weight.T + bias, part.labels)
+    (loss + head.decay / 2 * (weight * spread).square().sum()).backward()
+    assert weight.grad is not None and bias.grad is not None
+    assert float((weight.grad / spread).abs().max()) < 1e-4
+    assert float(bias.grad.abs().max()) < 1e-4
 
 
-def test_more_classes_have_a_column_each() -> None:
-    text = submission.table(("a", "b, c", "d"), ["x"], [[0.2, 0.3, 0.5]]).decode()
-    assert text == 'id,a,"b, c",d\nx,0.200000,0.300000,0.500000\n'
+def test_a_second_fit_goes_on_from_the_first() -> None:
+    part = mixed(400, 0.5)
+    told: list[dict[str, float]] = []
+    first = fit.in_epochs(part, part, fit.Passes(2, 3, 0), tell=told.append)
+    fit.in_epochs(part, part, fit.Passes(2, 3, 1, start=first), tell=told.append)
+    losses = [entry["loss"] for entry in told]
+    assert [entry["epoch"] for entry in told] == [1, 2, 3, 1, 2, 3]
+    assert losses == sorted(losses, reverse=True)
+    still = fit.in_epochs(part, part, fit.Passes(2, 0, 1, start=first), tell=silent)
+    assert torch.allclose(still.logits(part.rows), first.logits(part.rows))
+
+
+@pytest.mark.parametrize("epochs", [None, 15])
+def test_balanced_classes_weigh_the_same(epochs: int | None) -> None:
+    part = mixed(600, 0.05)
+
+    def expected(balanced: bool) -> float:
+        """The mean probability of the rare class."""
+        if epochs is None:
+            head = fit.converged(part, part, classes=2, tell=silent, balanced=balanced)
+        else:
+            head = fit.in_epochs(part, part, fit.Passes(2, epochs, 0, balanced), tell=silent)
+        return float(functional.softmax(head.logits(part.rows), 1)[:, 1].mean())
+
+    assert expected(True) > expected(False) + 0.03
+
+
+def test_lines_read_as_those_of_keras() -> None:
+    figures = {"loss": 0.123449, "acc": 0.95, "val_loss": 0.1, "val_acc": 1.0}
+    after = " - loss: 0.1234 - acc: 0.9500 - val_loss: 0.1000 - val_acc: 1.0000"
+    assert fit.line({"epoch": 1, "epochs": 5, **figures}) == "Epoch 1/5" + after
+    step = {"epoch": 2, "epochs": 6, "weight_decay": 0.3}
+    assert fit.line({**step, **figures}) == "fit 2/6 - weight decay: 0.3" + after
