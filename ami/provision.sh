@@ -26,6 +26,7 @@ UV=uv==0.13.9
 VGG16=vgg16-397923af.pth
 BEAT=10             # seconds between signs of life; a reader that has gone away is noticed by them
 NVIDIA=0x10de
+ROOM=10             # GB that an environment takes while it is made; 6 afterwards
 
 # An environment of ours may be the broken one: its programs are called with their path.
 while [[ :$PATH: =~ :($HOME/gpu/env[^:]*): ]]; do PATH=:$PATH: PATH=${PATH/:"${BASH_REMATCH[1]}":/:} PATH=${PATH#:} PATH=${PATH%:}; done
@@ -483,7 +484,9 @@ fetch_python() {
 }
 
 make_venv() {
-  local python
+  local python free
+  free=$(df --output=avail -B1G -- "$HOME" | tail -n 1)
+  ((free >= ROOM)) || { say "    there are ${free// /} GB free where $HOME is, and it takes $ROOM"; return 1; }
   if ! python=$(find_python); then
     fetch_python || return
     python=$(find_python) || { say "    the Python that was fetched does not run"; return 1; }
@@ -520,9 +523,17 @@ reinstall_broken() {
   step "installing again: ${names[*]}" "$target/bin/python" -I -m pip install --force-reinstall --no-deps "${names[@]}"
 }
 
+# A run has its packages open: they must not change under it.
+in_use() {
+  [[ -f $HOME/gpu/lock && $(readlink -- "$link") == "$target" ]] || return 1
+  flock --nonblock --shared --conflict-exit-code 99 "$HOME/gpu/lock" true 2>/dev/null
+  (($? == 99)) && say "    a run is at work in it: wait for its end (gpu jobs), or end it with gpu cancel"
+}
+
 do_environment() {
   local pip=("$target/bin/python" -I -m pip install -c "$place/pins.txt") all
   [[ -n $build ]] || return 1
+  ! in_use || return
   rm -f -- "$target/complete"
   "$target/bin/python" -I -m pip --version >/dev/null 2>&1 || make_venv || return
   pins >"$place/pins.txt" || return
@@ -567,6 +578,7 @@ look_requirements() {
 
 do_requirements() {
   local file=$HOME/gpu/requirements.txt record=$link/requirements.sha256 sum
+  ! in_use || return
   rm -f -- "$record"
   [[ -f $file ]] || return 0
   pins >"$place/pins.txt"

@@ -246,6 +246,21 @@ def test_a_driver_is_installed_where_none_answers(machine: Grounds) -> None:
     machine.program("modprobe", NOTED)
 
 
+def test_a_run_keeps_its_packages(machine: Grounds) -> None:
+    lock = machine.write("home/gpu/lock", "")
+    complete = machine.home / "gpu/envs/torch-2.14.1/complete"
+    complete.rename(complete.with_name("kept"))
+    with subprocess.Popen(["flock", str(lock), "sleep", "300"], start_new_session=True) as run:
+        try:
+            _eventually(lambda: subprocess.run(["flock", "--nonblock", str(lock), "true"]).returncode)
+            done = machine.call("server")
+        finally:
+            os.killpg(run.pid, signal.SIGKILL)
+    complete.with_name("kept").rename(complete)
+    assert done.returncode == 1
+    assert "a run is at work in it" in done.stdout
+
+
 @pytest.mark.slow
 def test_a_disk_that_moves_to_another_gpu_and_back(machine: Grounds) -> None:
     machine.has_gpu("1eb8", "535.247.01", "7.5")
