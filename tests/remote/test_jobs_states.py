@@ -198,9 +198,7 @@ def test_a_budget_is_kept_on_the_machine_and_told_beforehand(machine: Machine) -
     assert (job.state, job.why) == ("interrupted", "budget")
     assert time.monotonic() - began < 10
     log = (folder(machine, name) / run_folder.LOG).read_text()
-    told = (
-        "expected: about 36 s, $36.00 of the budget of $3 (by its first batches; the fit, not known yet, is counted as"
-    )
+    told = "expected: about 36 s, $36.00 of the budget of $3 (by its first batches; the fit, not known yet,"
     assert f"{told} is counted as a tenth): after 3 s it is checkpointed and ended" in log
 
 
