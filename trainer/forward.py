@@ -1,0 +1,74 @@
+"""A whole network, from the pixels of photographs to the logits of their classes."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .images import Preprocessing
+
+
+@dataclass(frozen=True)
+class Forward:
+    """`precision` is that of the layers that bear it (autocast); float32 for all of them as they are."""
+
+    whole: nn.Module
+    how: Preprocessing
+    device: torch.device
+    precision: torch.dtype = torch.float32
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """(n, classes) float32 on the device, of bytes (n, size, size, 3)."""
+        planes = pixels.to(self.device).permute(0, 3, 1, 2)
+        mean, std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) * 255 for v in (self.how.mean, self.how.std))
+        inputs = ((planes.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            outputs = self.whole(inputs)
+        return outputs.float()  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def answers(self, pixels: Tensor) -> Tensor:
+        """`logits` as float64 on the CPU and without gradients; in two halves where memory does not suffice."""
+        try:
+            return self.logits(pixels).double().cpu()
+        except (RuntimeError, MemoryError) as error:
+            if not exhausted(error) or len(pixels) == 1:
+                raise
+        release(self.device)
+        half = len(pixels) // 2
+        return torch.cat([self.answers(pixels[:half]), self.answers(pixels[half:])])
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether it says that memory did not suffice: the GPU's, or the processor's."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and any(words in said for words in _EXHAUSTED)
+
+
+def release(device: torch.device) -> None:
+    """Give back what a failed step held, in the allocator's cache too."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+_EXHAUSTED = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "std::bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "could not create a memory object",
+    "could not create a primitive",
+    "could not execute a primitive",
+)
+"""What torch and the libraries under it say when an allocation fails, each in a plain RuntimeError.
+
+The last two, of oneDNN, can mean other things too: that is seen when a single photograph does not go through either.
+"""
