@@ -14,7 +14,7 @@ import numpy
 import torch
 import torchvision
 
-from . import checkpoint, device, features, fit, models, report, run_folder, submission, weights
+from . import checkpoint, device, features, fit, models, paperwork, run_folder, submission, weights
 from .calibration import Answers
 from .data import DataSet, Photo
 from .errors import TrainerError
@@ -87,7 +87,10 @@ class Job:
         if data.test:
             content = submission.table(data.classes, [question.id for question in data.test], rows.tolist())
             checkpoint.write_bytes(options.out / run_folder.SUBMISSION, content)
-        self._write_report(answers, result)
+        asked = {name: getattr(options, name) for name in ("model", "epochs", "batch", "seed", "device")}
+        finished = (data, table, answers.of(valid.rows), self.history, result, source, processor, asked)
+        paperwork.write(options.out, paperwork.Finished(*finished))
+        checkpoint.write_json(options.out / run_folder.RESULT, result)
         return result
 
     def _introduce(self, processor: torch.device) -> None:
@@ -230,15 +233,6 @@ class Job:
         }
         checkpoint.write_json(self.options.out / run_folder.MODEL, document)
 
-    def _write_report(self, answers: Answers, result: dict[str, Any]) -> None:
-        out = self.options.out
-        facts = report.Facts(self.data.classes, answers.confusion, self.history, result)
-        images = report.plots(facts)
-        checkpoint.write_bytes(out / run_folder.LOSS_PLOT, images[0])
-        checkpoint.write_bytes(out / run_folder.CONFUSION_PLOT, images[1])
-        checkpoint.write_bytes(out / run_folder.REPORT, report.page(facts, images))
-        checkpoint.write_json(out / run_folder.RESULT, result)
-
     def _event(self, event: dict[str, Any]) -> None:
         if self._metrics is not None:
             self._metrics.write(json.dumps(event) + "\n")
@@ -247,7 +241,7 @@ class Job:
 
 _FILES = (
     run_folder.WEIGHTS, run_folder.MODEL, run_folder.SUBMISSION, run_folder.METRICS, run_folder.RESULT,
-    run_folder.REPORT, run_folder.LOSS_PLOT, run_folder.CONFUSION_PLOT,
+    run_folder.MANIFEST, run_folder.REPORT, run_folder.LOSS_PLOT, run_folder.CONFUSION_PLOT,
 )  # fmt: skip
 
 

@@ -12,9 +12,9 @@ import numpy
 import pytest
 import torch
 from PIL import Image, ImageOps
+from torch import nn
 
-from trainer import features, models, sketch, weights
-from trainer.store import Store
+from trainer import images, models, sketch, weights
 
 ARCHIVE = Path(__file__).parents[3] / "shared" / "data" / "dogscats-kaggle" / "train.zip"
 EACH = 40
@@ -63,7 +63,14 @@ def _made(folder: Path) -> Examined:
 
 def _features(paths: list[Path], folder: Path) -> numpy.ndarray:
     name = "efficientnet_lite0"
-    network = models.build(name)
+    network, how = models.build(name), models.preprocessing(name)
     models.load(network, weights.load(weights.obtain(name, weights.Wanted(), folder, print)))
-    extractor = features.Extractor(network, models.preprocessing(name), torch.device("cpu"), 32)
-    return extractor.run(paths, Store(folder, {}, network.width), print).rows
+    network.set_head(nn.Identity())
+    mean, std = torch.tensor(how.mean), torch.tensor(how.std)
+    rows = []
+    with torch.inference_mode():
+        for path in paths:
+            pixels = torch.from_numpy(images.decode(path.read_bytes(), how).copy())
+            planes = ((pixels / 255 - mean) / std).permute(2, 0, 1)
+            rows.append(network.whole(torch.stack([planes, planes.flip(2)])).mean(0))
+    return torch.stack(rows).numpy()
