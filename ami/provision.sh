@@ -475,8 +475,8 @@ with r.urlopen(sys.argv[1], timeout=60) as come, open(sys.argv[2], "wb") as file
 fetch_python() {
   local version
   version=$(ask builds "$build" fetched)
-  any_pip || return
   if [[ ! -x $place/tools/bin/uv ]]; then
+    any_pip || return
     step "fetching uv, which fetches Python" "${pip[@]}" install --no-deps --upgrade --target "$place/tools" "$UV" || return
   fi
   step "fetching Python $version, since this machine has no $(ask builds "$build" python)" \

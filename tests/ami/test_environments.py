@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -102,12 +103,16 @@ def test_each_build_says_itself_what_it_has_kernels_for(build: str, tmp_path: Pa
     python = subprocess.run(argv, capture_output=True, text=True).stdout
     if not python:
         pytest.skip(f"torch {line['torch']} needs Python {line['python']}, which is not here")
-    subprocess.run([python, "-m", "venv", tmp_path / "env"], check=True)
+    env = tmp_path / "env"
+    subprocess.run([python, "-m", "venv", env], check=True)
     wanted = [f"torch=={line['torch']}", f"torchvision=={line['torchvision']}", f"numpy{line['numpy']}"]
-    install = [tmp_path / "env/bin/python", "-m", "pip", "install", "-q", "--no-cache-dir", *wanted]
-    subprocess.run(install, check=True, timeout=1700)
-    ask = [tmp_path / "env/bin/python", "-c", f"import torchvision; {FLAGS}"]
-    prove(build, subprocess.run(ask, capture_output=True, text=True, check=True).stdout)
+    install = [env / "bin/python", "-m", "pip", "install", "-q", "--no-cache-dir", *wanted]
+    try:
+        subprocess.run(install, check=True, timeout=1700)
+        ask = [env / "bin/python", "-c", f"import torchvision; {FLAGS}"]
+        prove(build, subprocess.run(ask, capture_output=True, text=True, check=True).stdout)
+    finally:
+        shutil.rmtree(env)
 
 
 def prove(build: str, said: str) -> None:

@@ -246,6 +246,24 @@ def test_a_driver_is_installed_where_none_answers(machine: Grounds) -> None:
     machine.program("modprobe", NOTED)
 
 
+def test_a_python_that_fits_is_fetched_where_there_is_none(machine: Grounds) -> None:
+    """As for torch 2.0.1 on Ubuntu 24.04. Python comes from where no test goes: uv is a stand-in."""
+    names = ["python3", *(f"python3.{minor}" for minor in (10, 11, 12, 13))]
+    for name in names:
+        machine.program(name, "echo 3.99")
+    bring = 'mkdir -p "$5/cpython-$6/bin" && ln -s /usr/bin/python3 "$5/cpython-$6/bin/python3"'
+    uv = machine.write("home/gpu/provision/tools/bin/uv", f"#!/bin/sh\necho $* >$GPU_ROOT/uv\n{bring}\n", mode=0o755)
+    try:
+        assert machine.source("survey; find_python") == ""
+        found = machine.source("survey; fetch_python >&2; find_python")
+    finally:
+        for path in (uv, *(machine.root / "bin" / name for name in names)):
+            path.unlink()
+    assert found == f"{machine.home}/gpu/python/cpython-3.12/bin/python3"
+    asked = (machine.root / "uv").read_text().split()
+    assert asked == ["python", "install", "--no-bin", "--install-dir", f"{machine.home}/gpu/python", "3.12"]
+
+
 def test_a_run_keeps_its_packages(machine: Grounds) -> None:
     lock = machine.write("home/gpu/lock", "")
     complete = machine.home / "gpu/envs/torch-2.14.1/complete"
