@@ -1,4 +1,7 @@
-"""EfficientNet-Lite0: torchvision's `efficientnet_b0` with the changes that made it fit for small devices."""
+"""EfficientNet-Lite0: EfficientNet-B0 with the changes that made it fit for small devices, on torch alone.
+
+The names are those of torchvision's `efficientnet_b0`.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,18 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import efficientnet_b0
-from torchvision.ops.misc import SqueezeExcitation
+
+from .blocks import InvertedResidual, activated, convolution
 
 NAME = "efficientnet_lite0"
+_EPS = 1e-3
+# Expansion, kernel, stride of the first block, channels, blocks (table 1 of arXiv:1905.11946).
+_STAGES = (
+    (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)  # fmt: skip
+_FIRST, _LAST = 32, 1280
+_DROP = 0.2
 
 
 class SamePadding(nn.Conv2d):
@@ -28,33 +39,23 @@ class SamePadding(nn.Conv2d):
 
 def build() -> nn.Module:
     """The network with random weights and 1000 outputs."""
-    net = efficientnet_b0(weights=None)
-    _change(net)
-    return net
-
-
-def _change(module: nn.Module) -> None:
-    for name, child in list(module.named_children()):
-        if isinstance(child, SqueezeExcitation):
-            setattr(module, name, nn.Identity())
-        elif isinstance(child, nn.SiLU):
-            setattr(module, name, nn.ReLU6(inplace=True))
-        elif isinstance(child, nn.Conv2d) and child.stride != (1, 1):
-            setattr(module, name, _same_padding(child))
-        else:
-            if isinstance(child, nn.BatchNorm2d):
-                child.eps = 1e-3
-            _change(child)
-
-
-def _same_padding(old: nn.Conv2d) -> SamePadding:
-    return SamePadding(
-        old.in_channels,
-        old.out_channels,
-        old.kernel_size,  # type: ignore[arg-type]
-        stride=old.stride,  # type: ignore[arg-type]
-        groups=old.groups,
-        bias=old.bias is not None,
+    layers: list[nn.Module] = [activated(convolution(3, _FIRST, kernel=3, stride=2, made=SamePadding), _EPS)]
+    channels, done, blocks = _FIRST, 0, sum(stage[-1] for stage in _STAGES)
+    for expansion, kernel, first, outputs, count in _STAGES:
+        stage = []
+        for number in range(count):
+            drop = _DROP * done / blocks
+            stage.append(_block(channels, outputs, (expansion, kernel, 1 if number else first), drop))
+            channels, done = outputs, done + 1
+        layers.append(nn.Sequential(*stage))
+    layers.append(activated(convolution(channels, _LAST), _EPS))
+    return nn.Sequential(
+        OrderedDict(
+            features=nn.Sequential(*layers),
+            avgpool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            classifier=nn.Sequential(nn.Dropout(0.2), nn.Linear(_LAST, 1000)),
+        )
     )
 
 
@@ -64,3 +65,16 @@ def rename(published: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]
     if published.keys() == ours.keys() or len(published) != len(ours):
         return dict(published)
     return dict(zip(ours, published.values(), strict=True))
+
+
+def _block(inputs: int, outputs: int, shape: tuple[int, int, int], drop: float) -> nn.Module:
+    expansion, kernel, stride = shape
+    wide = inputs * expansion
+    layers: list[nn.Module] = [] if expansion == 1 else [activated(convolution(inputs, wide), _EPS)]
+    made = SamePadding if stride > 1 else nn.Conv2d
+    layers.append(activated(convolution(wide, wide, kernel=kernel, stride=stride, groups=wide, made=made), _EPS))
+    # Where B0 has its squeeze and excitation, which Lite0 has not: the names of what follows are kept.
+    layers.append(nn.Identity())
+    layers.append(nn.Sequential(convolution(wide, outputs), nn.BatchNorm2d(outputs, eps=_EPS)))
+    block = nn.Sequential(*layers)
+    return InvertedResidual(block, inside="block", adds=stride == 1 and inputs == outputs, drop=drop)

@@ -8,14 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torchvision
 from torch import Tensor, nn
 
-from . import lite0
+from . import lite0, mobilenet
 from .errors import TrainerError
 from .images import Preprocessing
 
-_LITE0 = Preprocessing(224, None, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_HALF, _MEAN, _STD = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# The networks that need no torchvision, which takes seconds to import, and what their weights were made for.
+_OWN = {
+    lite0.NAME: (lite0.build, Preprocessing(224, None, "bicubic", _HALF, _HALF)),
+    mobilenet.NAME: (mobilenet.build, Preprocessing(224, 232, "bilinear", _MEAN, _STD)),
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Network:
 
 def build(name: str) -> Network:
     """The network `name` with random weights, in evaluation mode."""
-    whole = lite0.build() if name == lite0.NAME else torchvision.models.get_model(name, weights=None, **_options(name))
+    whole = _OWN[name][0]() if name in _OWN else _torchvisions(name)
     if name.startswith("squeezenet"):
         # Its last layer is a convolution before the pooling; a linear head on the pooled features takes its place.
         whole.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000))
@@ -45,8 +49,10 @@ def build(name: str) -> Network:
 
 def preprocessing(name: str) -> Preprocessing:
     """What the published weights of `name` were made for."""
-    if name == lite0.NAME:
-        return _LITE0
+    if name in _OWN:
+        return _OWN[name][1]
+    import torchvision
+
     made_for = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     mean, std = ((float(a), float(b), float(c)) for a, b, c in (made_for.mean, made_for.std))
     return Preprocessing(
@@ -69,6 +75,12 @@ def load(network: Network, published: Mapping[str, Tensor]) -> None:
             f"Give the weights of {network.name} with --weights FILE",
         )
     network.whole.load_state_dict(state, strict=False)
+
+
+def _torchvisions(name: str) -> nn.Module:
+    import torchvision
+
+    return torchvision.models.get_model(name, weights=None, **_options(name))  # type: ignore[no-any-return]
 
 
 def _options(name: str) -> dict[str, Any]:
