@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 from dataclasses import asdict, dataclass
+from random import Random
 from typing import Any
 
 import numpy
@@ -50,14 +52,40 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def decode(content: bytes, how: Preprocessing) -> numpy.ndarray[Any, numpy.dtype[numpy.uint8]]:
-    """Pixels of shape (size, size, 3), bytes. Undecodable when the file is damaged, cut short or a bomb."""
+class Cut:
+    """A random part of a photograph, perhaps mirrored: the same one for the same `seed`."""
+
+    _AREA, _SHAPE = (0.5, 1.0), (3 / 4, 4 / 3)
+
+    def __init__(self, seed: str) -> None:
+        random = Random(seed)
+        self._area = random.uniform(*self._AREA)
+        self._shape = math.exp(random.uniform(*(math.log(edge) for edge in self._SHAPE)))
+        self._place = random.random(), random.random()
+        self.mirrored = random.random() < 0.5
+
+    def box(self, size: tuple[float, float]) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom within a photograph of `size`."""
+        width = size[0] * min(math.sqrt(self._area * self._shape), 1.0)
+        height = size[1] * min(math.sqrt(self._area / self._shape), 1.0)
+        left, top = self._place[0] * (size[0] - width), self._place[1] * (size[1] - height)
+        return left, top, left + width, top + height
+
+
+def decode(content: bytes, how: Preprocessing, cut: Cut | None = None) -> numpy.ndarray[Any, numpy.dtype[numpy.uint8]]:
+    """Pixels of shape (size, size, 3), bytes. Undecodable when the file is damaged, cut short or a bomb.
+
+    `cut`: of that part of what the network would otherwise see.
+    """
     try:
         with Image.open(io.BytesIO(content)) as image:
             # A JPEG can be decoded at 1/2, 1/4 or 1/8 for much less; twice the wanted size keeps the sharpness.
             wanted = 2 * (how.resize or how.size)
             image.draft("RGB", (wanted, wanted))
-            return numpy.asarray(_fit(_rgb(ImageOps.exif_transpose(image)), how))
+            fitted = _fit(_rgb(ImageOps.exif_transpose(image)), how, cut)
+            if cut is not None and cut.mirrored:
+                fitted = fitted.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            return numpy.asarray(fitted)
     except _DAMAGE as error:
         raise Undecodable(str(error) or type(error).__name__) from error
 
@@ -80,12 +108,18 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values.clip(0, top) * (255.0 / top)).round().astype(numpy.uint8))
 
 
-def _fit(image: Image.Image, how: Preprocessing) -> Image.Image:
-    flavour = _FILTERS[how.interpolation]
-    if how.resize is None:
-        return image.resize((how.size, how.size), Image.Resampling(flavour))
-    # The middle square (size/resize of the shorter side) in one step, without a long intermediate of a panorama.
-    side = min(image.size) * how.size / how.resize
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return image.resize((how.size, how.size), Image.Resampling(flavour), box=box)
+def _fit(image: Image.Image, how: Preprocessing, cut: Cut | None) -> Image.Image:
+    """The square that the network takes, in one step: without a long intermediate of a panorama."""
+    left, top, right, bottom = 0.0, 0.0, float(image.width), float(image.height)
+    if how.resize is not None:
+        # The middle square, size/resize of the shorter side.
+        side = min(image.size) * how.size / how.resize
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        right, bottom = left + side, top + side
+    if cut is not None:
+        part = cut.box((right - left, bottom - top))
+        # Rounding must not carry it over the edge.
+        right, bottom = min(left + part[2], image.width), min(top + part[3], image.height)
+        left, top = left + part[0], top + part[1]
+    flavour = Image.Resampling(_FILTERS[how.interpolation])
+    return image.resize((how.size, how.size), flavour, box=(left, top, right, bottom))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,6 @@ from typing import IO, Any
 
 import numpy
 import torch
-import torchvision
 
 from . import checkpoint, device, features, fit, models, paperwork, run_folder, submission, weights
 from .calibration import Answers
@@ -108,14 +108,12 @@ class Job:
 
     def _features(self, network: models.Network, source: weights.Weights, processor: torch.device) -> features.Table:
         how = models.preprocessing(self.options.model)
-        recipe = {"model": self.options.model, "weights": source.sha256, "preprocessing": how.document()}
-        recipe |= {"precision": "float32", "device": processor.type, "mirrored": True, "version": 1}
-        store = Store(self.options.cache, recipe, network.width)
+        extractor = features.Extractor(network, how, processor, self.options.batch)
+        store = Store(self.options.cache, extractor.recipe(source.sha256), network.width)
         if store.damaged:
             self.say(f"{store.damaged} damaged files of the feature cache are computed again")
         data = self.data
         paths = [item.path for item in (*data.train, *data.valid, *data.test)]
-        extractor = features.Extractor(network, how, processor, self.options.batch)
         try:
             table = extractor.run(paths, store, self.say, left=self._estimate)
         finally:
@@ -211,7 +209,7 @@ class Job:
             "seconds": self._seconds(),
             "device": device.words(processor),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": importlib.metadata.version("torchvision"),
             "submission": bool(self.data.test),
             "quarantined": self.quarantined,
         }

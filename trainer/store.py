@@ -6,7 +6,6 @@ A file whose bytes do not give its name is damaged; it is removed and its featur
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy
 import safetensors.numpy
 
 from . import checkpoint
+from .recipe import Recipe
 
 Row = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
 _SHARD = 4096
@@ -24,9 +24,9 @@ _SAVE_SECONDS = 60.0
 class Store:
     """Feature rows of `width` floats by the SHA-256 of an image's bytes, for one way of computing them (`recipe`)."""
 
-    def __init__(self, cache: Path, recipe: dict[str, Any], width: int) -> None:
-        key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-        self.folder = cache / "features" / key[:32]
+    def __init__(self, cache: Path, recipe: Recipe, width: int) -> None:
+        self.recipe = recipe
+        self.folder = cache / "features" / recipe.key()[:32]
         self.damaged = 0
         self._width = width
         self._rows: dict[bytes, Row] = {}
@@ -37,6 +37,9 @@ class Store:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._rows
 
     def get(self, digest: bytes) -> Row | None:
         return self._rows.get(digest)

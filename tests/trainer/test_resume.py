@@ -121,14 +121,18 @@ def test_features_that_are_done_are_kept_in_whole_batches(painted: Path, tmp_pat
     """Ended in mid-way, the rest is computed in the batches in which it would have been."""
     import numpy
 
+    from trainer.images import Preprocessing
+    from trainer.recipe import Recipe
     from trainer.store import Store
 
-    store = Store(tmp_path, {"a": 1}, 2)
+    how = Preprocessing(32, None, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    recipe = Recipe("a", "b", "c", how, "float32", "cpu")
+    store = Store(tmp_path, recipe, 2)
     batch = {bytes([n]) * 32: numpy.full(2, n, dtype=numpy.float32) for n in range(4)}
     store.put(batch)
     store.put({bytes([0]) * 32: numpy.full(2, 9, dtype=numpy.float32)})
     store.save()
-    found = Store(tmp_path, {"a": 1}, 2)
+    found = Store(tmp_path, recipe, 2)
     assert len(found) == 4
     assert float(found.get(bytes(32))[0]) == 0  # type: ignore[index]
     out = tmp_path / "out"
