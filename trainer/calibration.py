@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ LEVEL = 0.95
 """How often an interval should contain the truth."""
 _Z = 1.959964
 _DRAWS = 2000
-_TEMPERATURES = tuple(2.0 ** (step / 8) for step in range(-4, 17))
-"""From 0.7, for a head that decay has made too timid, to 4."""
+_TEMPERATURES = tuple(2.0 ** (step / 8) for step in range(17))
+"""Never below 1: to be surer than the head is was seen to gain nothing on photographs that were held out."""
 _EDGES = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 """For two classes; for more, the same mass is shared out among them."""
 
@@ -38,8 +38,8 @@ class Estimate:
 class Calibration:
     """The logits are divided by `temperature`, and no probability is nearer to 0 or 1 than `edge`.
 
-    The log losses are cross-validated: temperature and edge were chosen on the other folds. Their intervals are of a
-    Bayesian bootstrap over the photographs, with half a photograph more that is a sure mistake.
+    The log losses are cross-validated: head, temperature and edge were chosen on the other folds. Their intervals are
+    of a Bayesian bootstrap over the photographs, with half a photograph more that is a sure mistake.
     """
 
     temperature: float
@@ -58,17 +58,21 @@ class Calibration:
     """The log loss of the submission if `margin` more of its photographs were sure mistakes."""
 
     @classmethod
-    def chosen(cls, logits: Array, labels: Array) -> Calibration:
-        """By logits (n, classes) and labels (n) of validation photographs; n may be as small as 1."""
+    def chosen(cls, logits: Array, labels: Array, rivals: Sequence[Array] = ()) -> Calibration:
+        """By logits (n, classes) and labels (n) of validation photographs; n may be as small as 1.
+
+        `rivals`: the logits of every head of which this one was the best on the same photographs. That one of many
+        did well on them is in part luck, and expected is what the best of the other folds does on each.
+        """
         margin = 0.5 / len(labels)
         folds = _folds(logits, labels)
-        raw = log_losses(softmax(logits), labels)
+        heads = rivals or (logits,)
         grid = _TEMPERATURES
-        cool, clipped = _cross_validated(logits, labels, folds, grid)
+        raw, cool, clipped = _cross_validated(heads, labels, folds, grid)
         if not _less(cool.mean(), raw.mean()):
             # Choosing did harm, or nothing, on photographs that it had not seen.
             grid = (1.0,)
-            cool, clipped = _cross_validated(logits, labels, folds, grid)
+            _, cool, clipped = _cross_validated(heads, labels, folds, grid)
         temperature, edge = _choice(logits, labels, grid, margin)
         worst = -math.log(edge)
         right = int((logits.argmax(axis=1) == labels).sum())
@@ -115,7 +119,8 @@ class Answers:
         logits, labels = head.logits(valid.rows).cpu().numpy(), valid.labels.cpu().numpy()
         confusion = numpy.zeros((logits.shape[1],) * 2, dtype=int)
         numpy.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
-        return cls(head, Calibration.chosen(logits, labels), confusion.tolist())
+        rivals = [rival.logits(valid.rows).cpu().numpy() for rival in head.rivals]
+        return cls(head, Calibration.chosen(logits, labels, rivals), confusion.tolist())
 
     def of(self, rows: torch.Tensor) -> Array:
         """Probabilities (n, classes) of features (n, width)."""
@@ -156,19 +161,23 @@ def wilson(right: int, n: int) -> Estimate:
     return Estimate(share, min(max(0.0, middle - half), share), max(min(1.0, middle + half), share))
 
 
-def _cross_validated(logits: Array, labels: Array, folds: Array, temperatures: Iterable[float]) -> tuple[Array, Array]:
-    """The log losses (n) calibrated, and clipped too: each photograph's with what was chosen without its fold."""
-    cool, clipped = numpy.zeros(len(labels)), numpy.zeros(len(labels))
+def _cross_validated(
+    heads: Sequence[Array], labels: Array, folds: Array, temperatures: Iterable[float]
+) -> tuple[Array, Array, Array]:
+    """The log losses (n) raw, calibrated, and clipped too: each photograph's with what was chosen without its fold."""
+    raw, cool, clipped = numpy.zeros((3, len(labels)))
     margin = 0.5 / len(labels)
     for fold in range(int(folds.max()) + 1):
         held = folds == fold
         # A single photograph has no others to choose on.
         rest = held if held.all() else ~held
+        logits = min(heads, key=lambda each: round(doubted_loss(softmax(each[rest]), labels[rest]), 10))
         temperature, edge = _choice(logits[rest], labels[rest], temperatures, margin)
         rows = softmax(logits[held] / temperature)
+        raw[held] = log_losses(softmax(logits[held]), labels[held])
         cool[held] = log_losses(rows, labels[held])
         clipped[held] = log_losses(clip(rows, edge), labels[held])
-    return cool, clipped
+    return raw, cool, clipped
 
 
 def _choice(logits: Array, labels: Array, temperatures: Iterable[float], margin: float) -> tuple[float, float]:

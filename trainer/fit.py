@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,6 +45,8 @@ class Head:
     weight: Tensor
     bias: Tensor
     decay: float
+    rivals: tuple[Head, ...] = ()
+    """The heads it was chosen from on the validation photographs, itself among them."""
 
     def logits(self, rows: Tensor) -> Tensor:
         """(n, classes) on the device of `rows` (n, width). In blocks: all rows as double would be twice their size."""
@@ -90,7 +92,8 @@ def converged(
                 kept.save(tensors)
         rows = softmax(head.logits(valid.rows).cpu().numpy())
         candidates.append((doubted_loss(rows, valid.labels.cpu().numpy()), head))
-    return min(candidates, key=lambda pair: pair[0])[1]
+    best = min(candidates, key=lambda pair: pair[0])[1]
+    return replace(best, rivals=tuple(head for _, head in candidates))
 
 
 @dataclass(frozen=True)
