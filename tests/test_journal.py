@@ -40,8 +40,10 @@ def test_states_follow_from_the_files(tmp_path: Path) -> None:
     run(tmp_path, FIRST, code=1)
     (run(tmp_path, SECOND, code=143) / "interrupted.json").write_text("{}")
     run(tmp_path, THIRD, home=False)
+    for number, code in (("4", 143), ("5", None)):
+        run(tmp_path, THIRD.replace("3", number), code=code)
     found = journal.entries(tmp_path)
-    assert [entry.state for entry in found] == ["failed", "interrupted", "not home"]
+    assert [entry.state for entry in found] == ["failed", "interrupted", "not home", "cancelled", "lost"]
     assert {entry.accuracy for entry in found} == {None}, "no result is shown that has not been verified"
 
 

@@ -111,7 +111,7 @@ def _print_detached(given: Given, run_id: str) -> None:
     if given.json:
         print_json({"run": run_id})
     else:
-        click.echo(f"{run_id} is running\n{_way_back(run_id)}")
+        click.echo(f"{run_id} goes on without this computer\n{_way_back(run_id)}")
 
 
 def _print_trained(given: Given, trained: train.Trained) -> None:
@@ -163,7 +163,8 @@ def _register_rest(gpu: Group) -> None:
     def cancel(given: Given, run: str) -> None:
         """End a run; its checkpoint is written first, and --resume goes on from it."""
         job = runs.cancel(given.desk(), run)
-        click.echo(f"{job.run_id} {job.describe()}")
+        again = f"\ngo on with it later: gpu train --resume {job.run_id}" if job.resumable else ""
+        click.echo(f"{job.run_id} {job.describe()}{again}")
 
     @command(gpu, "pull")
     @click.argument("run", metavar="[RUN]", required=False)

@@ -9,6 +9,9 @@ from trainer import run_folder
 
 from ..errors import GpuError
 
+CANCELLED = 143
+"""The exit code of a trainer that was told to end, as `gpu cancel` does."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -46,6 +49,8 @@ class Job:
 
     def describe(self) -> str:
         """The end of a sentence that begins with the run's id."""
+        if self.state == "failed" and self.exit_code == CANCELLED:
+            return "was cancelled (signal 15)"
         if self.state == "failed" and self.exit_code is not None and self.exit_code > 128:
             return f"was ended by signal {self.exit_code - 128}"
         return {

@@ -13,6 +13,7 @@ from typing import Any
 from trainer import run_folder
 
 from ..errors import GpuError, UsageError, nearest
+from ..remote.job import CANCELLED
 
 OWN_OPTIONS = ("--data", "--out", "--cache", "--model")
 """Of the trainer's command: these are the run's own, or have a column."""
@@ -24,7 +25,7 @@ class Entry:
 
     run: str
     state: str
-    """finished, failed, interrupted, or `not home`."""
+    """finished, failed, cancelled, interrupted, lost, or `not home`."""
     started: str
     data: str
     model: str
@@ -93,7 +94,7 @@ def _read(run: Path) -> Entry:
         accuracy=_number(done.get("accuracy")),
         log_loss=_number(done.get("log_loss")),
         minutes=None if seconds is None else round(seconds / 60, 2),
-        dollars=None if seconds is None or price is None else round(seconds / 3600 * price, 4),
+        dollars=None if seconds is None or price is None else round(seconds / 3600 * price, 6),
     )
 
 
@@ -106,7 +107,9 @@ def _state(run: Path) -> str:
         code = -1
     if code == 0:
         return "finished"
-    return "interrupted" if (run / run_folder.INTERRUPTED).exists() else "failed" if code > 0 else "lost"
+    if (run / run_folder.INTERRUPTED).exists():
+        return "interrupted"
+    return "cancelled" if code == CANCELLED else "failed" if code > 0 else "lost"
 
 
 def _wall_clock(run: Path, job: Mapping[str, Any]) -> float | None:

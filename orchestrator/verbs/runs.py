@@ -107,10 +107,14 @@ def pull(desk: Desk, run_id: str | None) -> list[Path]:
 
 
 def _forget_unbegun(desk: Desk, found: Collection[str]) -> None:
-    """A client that ended just before its run began left a line in the ledger, and nothing on the machine."""
+    """A client that ended just before its run began left a line in the ledger, and nothing on the machine; a machine
+    that is gone took its runs with it."""
     for entry in desk.ledger.unfetched(desk.kind):
         if entry.run_id not in found:
-            desk.reporter.line(f"{entry.run_id} never began on the machine; there is nothing to bring home")
+            desk.reporter.line(
+                f"{entry.run_id} is not on this machine: it never began, or went with an earlier one; "
+                "there is nothing to bring home"
+            )
             desk.ledger.remove(entry.run_id)
 
 
