@@ -512,6 +512,10 @@ wanted() {
   done < <(packages)
 }
 
+is_whole() {
+  [[ -e $target/complete ]] && packages | examine "$target/bin/python" "$torch" "$torchvision" "$numpy" "$capability" | grep -q '^well '
+}
+
 # Whatever has lost its files is still listed as installed: it is put there again by force.
 reinstall_broken() {
   local said names=()
@@ -533,6 +537,7 @@ in_use() {
 do_environment() {
   local pip=("$target/bin/python" -I -m pip install -c "$place/pins.txt") all
   [[ -n $build ]] || return 1
+  if is_whole; then switch_environment; return; fi
   ! in_use || return
   rm -f -- "$target/complete"
   "$target/bin/python" -I -m pip --version >/dev/null 2>&1 || make_venv || return

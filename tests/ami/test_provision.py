@@ -338,6 +338,7 @@ def test_one_at_a_time_and_an_interrupted_one_goes_on(machine: Grounds) -> None:
     first.communicate()
 
 
+@pytest.mark.slow
 def test_a_reader_that_went_away_ends_it(machine: Grounds) -> None:
     """As when the laptop is closed: within a sign of life."""
     script = machine.root / "ami/provision.sh"

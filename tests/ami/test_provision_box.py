@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.providers.aws.provider import AwsProvider
 from orchestrator.providers.base import LeftAlone, Wish
+from orchestrator.providers.server import ServerProvider
 from orchestrator.reporter import Silent
 from orchestrator.sandbox import region
 from orchestrator.settings import Home, Profile
@@ -61,6 +63,7 @@ def test_a_server_without_an_environment_gets_one(bare: Box) -> None:
     assert listing() == before
 
 
+@pytest.mark.slow
 def test_what_cannot_be_mended_is_said(bare: Box) -> None:
     """Without a word of the packages' sources nothing can be installed."""
     shutil.rmtree(bare.evening.folder.parent / "wheels")
@@ -97,12 +100,8 @@ def test_a_machine_of_the_sandbox_is_made_ready(desk: Desk) -> None:
     assert "PasswordAuthentication no" in (disk / "etc/ssh/sshd_config.d/05-gpu-no-passwords.conf").read_text()
 
 
-def test_each_provider_has_its_profile(desk: Desk) -> None:
-    class Own:
-        def whose(self) -> str:
-            return "box is a machine of your own"
-
-    own = Own()
+def test_each_provider_has_its_profile() -> None:
+    own = ServerProvider("box", "p2")
     assert isinstance(own, LeftAlone)
-    assert " server " in provision.command(own)  # type: ignore[arg-type]
-    assert " machine " in provision.command(desk.provider())
+    assert provision.command(own) == "exec bash gpu/provision/provision.sh server 2>&1"
+    assert " machine --requirements gpu/" in provision.command(AwsProvider, with_requirements=True)  # type: ignore[arg-type]
