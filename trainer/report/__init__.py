@@ -2,6 +2,6 @@
 
 from .facts import Answered, Facts
 from .page import page
-from .plots import plots
+from .pictures import plots
 
 __all__ = ["Answered", "Facts", "page", "plots"]

@@ -32,14 +32,14 @@ def name(path: Path, root: Path) -> str:
 
 
 def share(value: float) -> str:
-    """0.9875 as 98.8 %; never rounded up to all of them, nor down to none."""
+    """0.9875 as 98.8 %, as HTML; never rounded up to all of them, nor down to none."""
     if value != value:
         return "none"
     rounded = round(value * 100, 1)
     if rounded >= 100 and value < 1:
-        return "> 99.9 %"
+        return "&gt; 99.9 %"
     if rounded <= 0 and value > 0:
-        return "< 0.1 %"
+        return "&lt; 0.1 %"
     return f"{rounded:.1f} %" if value not in (0, 1) else f"{value * 100:.0f} %"
 
 
