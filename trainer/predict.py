@@ -1,67 +1,261 @@
-"""Predict with what a run has made: `model.safetensors` and `model.json` are enough."""
+"""Predict with what a run has made: `model.safetensors` and `model.json` are enough.
+
+`python -m trainer.predict RUN IMAGE|FOLDER...` writes class and probability of each photograph to stdout.
+"""
 
 from __future__ import annotations
 
+import argparse
+import csv
+import io
 import json
-from collections.abc import Sequence
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy
-import torch
-from torch import nn
-
-from . import models, names, run_folder, weights
+from . import names, run_folder
+from .data import natural
 from .errors import TrainerError
-from .images import Preprocessing, Undecodable, decode
-from .probabilities import Array, clip, softmax
+
+if TYPE_CHECKING:
+    from .fit import Head
+    from .images import Preprocessing
+    from .models import Network
+    from .probabilities import Array
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is in one file: the probability of every class in the network's order, or why there is none."""
+
+    path: Path
+    row: tuple[float, ...] = ()
+    fault: str = ""
 
 
 @dataclass(frozen=True)
 class Predictor:
     """A network with its head, and how its answers become probabilities."""
 
-    whole: nn.Module
+    network: Network
+    head: Head
     how: Preprocessing
     classes: tuple[str, ...]
     temperature: float
     clip: float
+    digest: str
 
-    @torch.inference_mode()
+    def answers(self, paths: Sequence[Path], device: str = "auto") -> list[Answer]:
+        """One for each path, in their order: the way through the network is the training's own."""
+        import torch
+
+        from . import probabilities
+        from .device import choose
+        from .features import Extractor
+        from .store import Store
+
+        extractor = Extractor(self.network, self.how, choose(device), BATCH)
+        with tempfile.TemporaryDirectory(prefix="gpu-predict-") as folder:
+            store = Store(Path(folder), extractor.recipe(self.digest), self.network.width)
+            table = extractor.run(paths, store, _nothing)
+        logits = self.head.logits(torch.from_numpy(table.rows)).numpy()
+        rows = probabilities.clip(probabilities.softmax(logits / self.temperature), self.clip)
+        return [
+            Answer(path, fault=table.broken[index]) if index in table.broken else Answer(path, tuple(row))
+            for index, (path, row) in enumerate(zip(paths, rows.tolist(), strict=True))
+        ]
+
     def probabilities(self, paths: Sequence[Path]) -> Array:
         """(n, classes), one row for each path. TrainerError names a photograph that cannot be read."""
-        return numpy.stack([self._one(path) for path in paths])
+        import numpy
 
-    def _one(self, path: Path) -> Array:
-        try:
-            pixels = torch.from_numpy(decode(path.read_bytes(), self.how).copy())
-        except (OSError, Undecodable) as error:
-            raise TrainerError(f"{path} is no photograph that can be read: {error}", "Leave it out") from error
-        mean, std = torch.tensor(self.how.mean), torch.tensor(self.how.std)
-        planes = ((pixels.float() / 255 - mean) / std).permute(2, 0, 1)[None]
-        logits = (self.whole(planes) + self.whole(planes.flip(3))) / 2
-        return clip(softmax(logits.double().numpy() / self.temperature), self.clip)[0]
+        answers = self.answers(paths)
+        for answer in answers:
+            if answer.fault:
+                raise TrainerError(f"{answer.path} is no photograph that can be read: {answer.fault}", "Leave it out")
+        return numpy.array([answer.row for answer in answers])
 
 
 def load(run: Path) -> Predictor:
     """The model of the run folder `run`. TrainerError when its files are missing or damaged."""
+    document = _document(run)
+    # Only now: torch takes seconds, and a wrong folder should be said at once.
+    from . import models, weights
+    from .fit import Head
+    from .images import Preprocessing
+
     try:
-        document: dict[str, Any] = json.loads((run / run_folder.MODEL).read_text())
-        classes = tuple(document["classes"])
+        classes = tuple(str(name) for name in document["classes"])
         network = models.build(names.check(document["architecture"]))
-        network.set_head(nn.Linear(network.width, len(classes)))
         how = Preprocessing.from_document(document["preprocessing"])
         temperature, clip = float(document["temperature"]), float(document["clip"])
         digest = str(document["sha256"])
-    except OSError as error:
-        raise TrainerError(f"{run} has no model: {error.strerror}", "Only a finished run has one") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise TrainerError(f"{run / run_folder.MODEL} is damaged", "Get the run again with gpu pull") from error
+        raise _damaged(run) from error
     state = weights.load(weights.Weights(run / run_folder.WEIGHTS, digest, "this run"))
     models.load(network, state)
-    linear = network.whole.get_submodule(network.head)
-    with torch.no_grad():
-        linear.weight.copy_(state[f"{network.head}.weight"])  # type: ignore[operator,union-attr]
-        linear.bias.copy_(state[f"{network.head}.bias"])  # type: ignore[operator,union-attr]
-    return Predictor(network.whole.eval(), how, classes, temperature, clip)
+    try:
+        head = Head(state[f"{network.head}.weight"].double(), state[f"{network.head}.bias"].double(), 0.0)
+    except KeyError as error:
+        raise _damaged(run) from error
+    if head.weight.shape != (len(classes), network.width):
+        raise _damaged(run)
+    return Predictor(network, head, how, classes, temperature, clip, digest)
+
+
+def _document(run: Path) -> dict[str, Any]:
+    try:
+        document = json.loads((run / run_folder.MODEL).read_bytes())
+    except OSError as error:
+        raise TrainerError(f"{run} has no model: {error.strerror}", "Only a finished run has one") from error
+    except ValueError as error:
+        raise _damaged(run) from error
+    if not isinstance(document, dict):
+        raise _damaged(run)
+    return document
+
+
+def _damaged(run: Path) -> TrainerError:
+    return TrainerError(f"{run / run_folder.MODEL} is damaged", "Get the run again with gpu pull")
+
+
+def photographs(named: Sequence[Path]) -> list[Path]:
+    """The files themselves, and every image in the folders and below, in natural order; hidden ones are left out.
+
+    TrainerError when a folder has none, or when something is no file: a pipe could be waited for without end.
+    """
+    found: list[Path] = []
+    for path in named:
+        if path.exists() and not (path.is_dir() or path.is_file()):
+            raise TrainerError(f"{path} is no file", "Name photographs, or folders of them")
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = [each for each in path.rglob("*") if _is_image(each, path)]
+        if not inside:
+            raise TrainerError(f"there is no photograph in {path}", "Name a folder that has some")
+        found += sorted(inside, key=lambda each: natural(str(each)))
+    return found
+
+
+def _is_image(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not hidden and path.suffix.lower() in run_folder.IMAGE_SUFFIXES and path.is_file()
+
+
+def _nothing(_line: str) -> None:
+    """Progress is for those who train."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Answers as text: the `top` most probable classes of each file."""
+
+    classes: tuple[str, ...]
+    top: int
+
+    def text(self, answers: Sequence[Answer], form: str) -> str:
+        return {"table": self._table, "csv": self._csv, "json": self._json}[form](answers)
+
+    def best(self, answer: Answer) -> list[tuple[str, float]]:
+        """Classes with their probabilities, the most probable first."""
+        order = sorted(range(len(answer.row)), key=lambda index: -answer.row[index])
+        return [(self.classes[index], answer.row[index]) for index in order[: self.top]]
+
+    def _rows(self, answers: Sequence[Answer]) -> Iterator[list[str]]:
+        numbers = ["", *(f"_{number}" for number in range(2, min(self.top, len(self.classes)) + 1))]
+        yield ["file", *(f"{word}{number}" for number in numbers for word in ("class", "probability"))]
+        for answer in answers:
+            if not answer.fault:
+                pairs = ((name, f"{value:.6f}") for name, value in self.best(answer))
+                yield [str(answer.path), *(cell for pair in pairs for cell in pair)]
+
+    def _table(self, answers: Sequence[Answer]) -> str:
+        rows = [[_printable(cell) for cell in row] for row in self._rows(answers)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+        return "".join(f"{line.rstrip()}\n" for line in lines)
+
+    def _csv(self, answers: Sequence[Answer]) -> str:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(self._rows(answers))
+        return text.getvalue()
+
+    def _json(self, answers: Sequence[Answer]) -> str:
+        return json.dumps([self._entry(answer) for answer in answers], indent=1) + "\n"
+
+    def _entry(self, answer: Answer) -> dict[str, Any]:
+        if answer.fault:
+            return {"file": str(answer.path), "error": answer.fault}
+        best = self.best(answer)
+        top = [{"class": name, "probability": value} for name, value in best]
+        return {"file": str(answer.path), "class": best[0][0], "probability": best[0][1], "top": top}
+
+
+def _printable(text: str) -> str:
+    """A file's name must not drive the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0 done, 1 some or all could not be predicted, 2 wrong usage, 130 interrupted."""
+    asked = _parser().parse_args(arguments)
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        return _predict(asked)
+    except TrainerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        print(
+            f"error: the Python at {sys.prefix} has no {error.name}. Install gpu's [trainer] extra there.",
+            file=sys.stderr,
+        )
+        return 1
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}. Mend it and predict again.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _predict(asked: argparse.Namespace) -> int:
+    paths = photographs(asked.photographs)
+    predictor = load(asked.run)
+    answers = predictor.answers(paths, asked.device)
+    sys.stdout.write(Sheet(predictor.classes, asked.top).text(answers, asked.format))
+    sys.stdout.flush()
+    broken = [answer for answer in answers if answer.fault]
+    for answer in broken:
+        print(f"error: {_printable(str(answer.path))} cannot be used: {answer.fault}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trainer.predict", description=__doc__)
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="the folder of a finished run")
+    add("photographs", type=Path, nargs="+", metavar="IMAGE|FOLDER", help="what to predict")
+    add("--format", choices=("table", "csv", "json"), default="table", help="how it is written (%(default)s)")
+    add("--top", type=_positive, default=1, metavar="K", help="the K most probable classes (%(default)s)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (%(default)s)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
