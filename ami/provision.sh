@@ -200,8 +200,12 @@ put() {
 }
 
 install_packages() {
-  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -q -o DPkg::Lock::Timeout=900)
-  step "apt-get update" "${apt[@]}" update || return
+  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -q -o DPkg::Lock::Timeout=900) tries=0
+  # At a first boot the system's own daily update may be at work; apt waits by itself only for dpkg.
+  until step "apt-get update" "${apt[@]}" update; do
+    if ((tries++ == 20)) || ! tail -n 5 "$log" | grep -q 'Could not get lock'; then return 1; fi
+    sleep 15
+  done
   step "apt-get install $*" "${apt[@]}" install -y --no-install-recommends "$@"
 }
 
