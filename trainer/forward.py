@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -25,9 +26,14 @@ class Forward:
         planes = pixels.to(self.device).permute(0, 3, 1, 2)
         mean, std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) * 255 for v in (self.how.mean, self.how.std))
         inputs = ((planes.float() - mean) / std).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+        with self._shortened():
             outputs = self.whole(inputs)
         return outputs.float()  # type: ignore[no-any-return]
+
+    def _shortened(self) -> AbstractContextManager[object]:
+        # torch 2.0 refuses float32, even if it is not enabled.
+        plain = self.precision == torch.float32
+        return nullcontext() if plain else torch.autocast(self.device.type, self.precision)
 
     @torch.inference_mode()
     def answers(self, pixels: Tensor) -> Tensor:
