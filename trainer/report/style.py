@@ -44,7 +44,7 @@ font-size:.95rem;padding:0 .2rem .5rem}
 .key::before{content:"";display:inline-block;width:1.1rem;height:0;border-top:3px solid var(--a);vertical-align:.25em;
 margin-right:.4rem}
 .key.b::before{border-top-color:var(--b);border-top-style:dashed}
-svg{display:block;width:100%;height:auto}
+svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{fill:var(--soft);font-size:12px;font-family:inherit}
 svg .label{fill:var(--ink);font-size:13px}
 .grid{stroke:var(--line);fill:none}rect.grid{fill:var(--line);stroke:none}
