@@ -20,7 +20,7 @@ from .exclusion import Occupied
 from .sender import Part, send_file
 from .staging import Refused, Staging, locked
 from .statcache import StatCache
-from .tree import FILE, FOLDER, Manifest, Tree, check_name, decode, encode, fingerprint
+from .tree import FILE, FOLDER, Entry, Manifest, Tree, check_name, decode, encode, fingerprint
 from .wire import Broken, Wire
 
 # The client gives a sign of life every few seconds, whatever it is busy with.
@@ -47,7 +47,7 @@ def main() -> int:
 def serve(wire: Wire, request: dict[str, Any]) -> None:
     """One copy to its end. What goes wrong here is answered, not raised."""
     try:
-        {"receive": receive, "send": send}[request["verb"]](wire, request)
+        {"receive": receive, "join": join, "send": send}[request["verb"]](wire, request)
     except OSError as error:
         name = error.filename
         shown = os.fsdecode(name) if isinstance(name, (str, bytes)) else ""
@@ -102,7 +102,26 @@ def _tell_what_is_here(wire: Wire, staging: Staging, tree: Tree) -> None:
     wire.flush()
 
 
+def join(wire: Wire, request: dict[str, Any]) -> None:
+    """Receive beside another connection of the same copy, which has shared its staging folder and will publish."""
+    with locked(os.path.realpath(os.path.abspath(os.fsencode(request["folder"]))), joining=True) as staging:
+        wire.send_json({})
+        _take(wire, staging)
+        arrived = {name: Entry(FILE, 0, 0, digest) for name, digest in staging.verified.items()}
+        wire.send(frames.MANIFEST, encode(arrived))
+        wire.flush()
+
+
 def _take_in(wire: Wire, staging: Staging, tree: Tree) -> None:
+    removals = _take(wire, staging)
+    count = staging.publish(removals, tree)
+    wire.send(frames.ANSWER, json.dumps({"published": count}).encode())
+    wire.send(frames.FINGERPRINT, fingerprint(tree.entries))
+    wire.flush()
+
+
+def _take(wire: Wire, staging: Staging) -> list[bytes]:
+    """Until all has come; what is to be removed."""
     removals: list[bytes] = []
     contents: dict[bytes, Callable[[memoryview], object]] = {frames.SMALL: staging.small, frames.DATA: staging.data}
     takers: dict[bytes, Callable[[bytes], object]] = {
@@ -113,22 +132,24 @@ def _take_in(wire: Wire, staging: Staging, tree: Tree) -> None:
         frames.KEEP: lambda payload: staging.keep(payload[32:], payload[:32]),
         frames.DROP: lambda payload: staging.drop([payload]),
         frames.REMOVE: removals.append,
+        frames.SHARE: lambda _payload: _share(wire, staging),
         frames.CHECK: lambda payload: wire.send_json({"good": staging.check(payload[32:], payload[:32], _nothing)}),
     }
     while True:
         kind, payload = wire.receive()
         if kind == frames.PUBLISH:
-            break
+            return removals
         if kind in contents:
             contents[kind](payload)
         elif kind in takers:
             takers[kind](bytes(payload))
         else:
             raise Refused(f"a frame of no kind: {kind!r}")
-    count = staging.publish(removals, tree)
-    wire.send(frames.ANSWER, json.dumps({"published": count}).encode())
-    wire.send(frames.FINGERPRINT, fingerprint(tree.entries))
-    wire.flush()
+
+
+def _share(wire: Wire, staging: Staging) -> None:
+    staging.share()
+    wire.send_json({})
 
 
 # Sending.

@@ -136,14 +136,21 @@ class Link:
 @contextlib.contextmanager
 def linked(address: Address, request: Mapping[str, Any]) -> Iterator[Link]:
     """A link that has been asked; a broken wire becomes a GpuError: LinkLost when trying again may help."""
-    with tempfile.TemporaryFile() as stderr:
-        process = _start(address, stderr)
-        link = Link(address, process, stderr)
+    with started(address) as link:
         try:
             link.ask(request)
             yield link
         except Broken as error:
             raise link.last_words() from error
+
+
+@contextlib.contextmanager
+def started(address: Address) -> Iterator[Link]:
+    """A link that has still to be asked, and whose wire may break."""
+    with tempfile.TemporaryFile() as stderr:
+        process = _start(address, stderr)
+        try:
+            yield Link(address, process, stderr)
         finally:
             for stream in (process.stdin, process.stdout):
                 if stream:

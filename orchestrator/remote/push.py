@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,11 +14,13 @@ from . import rsync
 from . import wire as frames
 from .copying import Copied, Remaining, complaint, open_tree, persistently, request, size
 from .difference import Difference, compare, room, weight
+from .lanes import lanes
 from .link import Link, linked
 from .meter import Meter
 from .sender import Part, send_file
 from .strangers import look
 from .tree import FILE, LINK, Manifest, Tree, decode, fingerprint
+from .wire import Wire
 
 MARGIN_BYTES = 256 << 20
 
@@ -42,7 +44,7 @@ def push(
             with linked(address, asked) as link:
                 # While ssh connects, and the machine looks at its own.
                 look(tree, link.beat)
-                return _Push(link, tree, progress).run(remaining)
+                return _Push(link, (tree, target), progress).run(remaining)
         finally:
             tree.save()
 
@@ -79,8 +81,10 @@ class _Plan:
 
 
 class _Push:
-    def __init__(self, link: Link, tree: Tree, progress: Progress) -> None:
-        self._link, self._wire, self._tree = link, link.wire, tree
+    def __init__(self, link: Link, places: tuple[Tree, PurePosixPath], progress: Progress) -> None:
+        self._link, self._wire = link, link.wire
+        self._tree, self._target = places
+        tree = self._tree
         self._total = sum(entry.size for entry in tree.entries.values() if entry.kind == FILE)
         self._files = sum(entry.kind == FILE for entry in tree.entries.values())
         self._progress = progress
@@ -137,14 +141,13 @@ class _Push:
         if plan.facts.rsync:
             for name in self._send_differences(plan, meter):
                 del whole[name]
-        for name, part in whole.items():
-            self._send_file(name, part, meter)
+        self._send_whole(whole, meter)
         # Once more for what changed between the look and the sending.
         for name in list(self._failed):
             self._tree.refresh(name)
             if name in self._tree.entries and self._tree.entries[name].kind == FILE:
                 del self._failed[name]
-                self._send_file(name, Part(), meter)
+                self._send_file(self._wire, (name, Part()), meter, meter.bytes)
         for name in difference.gone:
             self._wire.send(frames.REMOVE, name)
 
@@ -155,9 +158,21 @@ class _Push:
         else:
             self._wire.send(frames.FOLDER, name)
 
-    def _send_file(self, name: bytes, part: Part, meter: Meter) -> None:
-        entry = self._tree.entries[name]
-        digest, why = send_file(self._wire, self._tree.path(name), (name, entry), part, meter.bytes)
+    def _send_whole(self, whole: Mapping[bytes, Part], meter: Meter) -> None:
+        due = sum(self._tree.entries[name].size - part.size for name, part in whole.items())
+        with lanes(self._link, self._target, (len(whole), due)) as ways:
+
+            def told(count: int) -> None:
+                meter.bytes(count)
+                ways.beat()
+
+            for name, part in whole.items():
+                self._send_file(ways.freest(self._tree.entries[name].size), (name, part), meter, told)
+            ways.end()
+
+    def _send_file(self, wire: Wire, asked: tuple[bytes, Part], meter: Meter, told: Callable[[int], None]) -> None:
+        name, part = asked
+        digest, why = send_file(wire, self._tree.path(name), (name, self._tree.entries[name]), part, told)
         if why:
             self._failed[name] = why
         else:

@@ -24,10 +24,14 @@ class Refused(Exception):
 
 
 @contextlib.contextmanager
-def locked(target: bytes, seconds: float = PATIENCE_SECONDS) -> Iterator[Staging]:
-    """The target's staging area; Occupied when another copy still has it after so many seconds."""
-    with held(target, seconds) as folder:
-        staging = Staging(os.path.realpath(target), os.path.join(folder, b"tree"))
+def locked(target: bytes, seconds: float = PATIENCE_SECONDS, *, joining: bool = False) -> Iterator[Staging]:
+    """The target's staging area; Occupied when another copy still has it after so many seconds.
+
+    `joining`: beside the one who has it and shares it.
+    """
+    with held(target, seconds, joining=joining) as hold:
+        staging = Staging(os.path.realpath(target), os.path.join(hold.folder, b"tree"))
+        staging.share = hold.share
         try:
             yield staging
         finally:
@@ -39,6 +43,8 @@ class Staging:
         self.target, self.tree = target, tree
         self.verified: dict[bytes, bytes] = {}
         """Files that are whole in here, with their digests."""
+        self.share: Callable[[], None] = lambda: None
+        """Let others join; they put files in here too, and `keep` says which."""
         self._others: set[bytes] = set()
         self._folders: set[tuple[bytes, bytes]] = set()
         self._open: tuple[int, bytes, hashlib._Hash, int] | None = None
@@ -54,7 +60,8 @@ class Staging:
         return {name: entry for name, entry in left.entries.items() if entry.kind == FILE and entry.digest}
 
     def keep(self, name: bytes, digest: bytes) -> None:
-        """A file of an earlier copy is wanted as it is."""
+        """A file that came another way, as in an earlier copy, is wanted as it is."""
+        self._clean = False
         self.verified[check_name(name)] = digest
 
     def check(self, name: bytes, digest: bytes, beat: Callable[[], None]) -> bool:

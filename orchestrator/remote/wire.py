@@ -1,16 +1,21 @@
 """Frames over two descriptors: a kind of one byte, a length of four, the payload.
 
 Standard library only, Python 3.8 or newer: this runs at both ends of a copy. It is not tar, which has neither
-digests nor offsets, takes Python 0.15 ms an entry, and can say much that nobody here wants to hear: devices, hard
-links, owners, modes, absolute names.
+digests nor offsets, and can say much that nobody here wants to hear: devices, hard links, owners, modes, absolute
+names. Of a processor's time Python's `tarfile` takes 66 us to write an entry of 20 kB and 55 us to read one, a frame
+takes 1 and 6 (measured with Python 3.11, in memory).
 """
 
 from __future__ import annotations
 
+import array
+import contextlib
+import fcntl
 import json
 import os
 import select
 import struct
+import termios
 from typing import Any
 
 MAGIC = b"\0gpu-sync-1\0"
@@ -25,7 +30,7 @@ HELD_BYTES = 1 << 20
 REQUEST, FINGERPRINT, WANT, AGAIN = b"Q", b"R", b"W", b"A"
 # From the one who sends.
 SMALL, FILE, DATA, END, LINK, FOLDER = b"f", b"F", b"D", b"E", b"L", b"K"
-KEEP, DROP, REMOVE, CHECK, PUBLISH = b"V", b"S", b"X", b"C", b"P"
+KEEP, DROP, REMOVE, CHECK, SHARE, PUBLISH = b"V", b"S", b"X", b"C", b"H", b"P"
 # From either.
 ANSWER, MANIFEST, BEAT = b"J", b"M", b"B"
 
@@ -65,6 +70,17 @@ class Wire:
             raise Broken(str(error)) from error
         if written < weight:
             self.write(b"".join(pieces)[written:])
+
+    def backlog(self) -> int:
+        """Bytes that are sent and that nobody has taken yet; as far as the pipe tells."""
+        waiting = array.array("i", [0])
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self._writing, termios.FIONREAD, waiting)
+        return self._weight + waiting[0]
+
+    def has_news(self, seconds: float = 0) -> bool:
+        """Whether `receive` finds something within so many seconds, if only the end."""
+        return self._end > self._at or bool(self._poll.poll(seconds * 1000))
 
     def write(self, content: bytes) -> None:
         view = memoryview(content)

@@ -39,6 +39,10 @@ class Proxy:
         host, port = self._server.getsockname()
         return str(host), int(port)
 
+    def pass_on(self, count: int) -> None:
+        """The next connections, so many, do not break; those after them may."""
+        self._limits.extend([("pass", 0)] * count)
+
     def cut_after(self, *counts: int) -> None:
         """The next connections break, each after so many bytes to the machine; those after them do not."""
         self._limits.extend(("cut", count) for count in counts)

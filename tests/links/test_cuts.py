@@ -17,26 +17,30 @@ import pytest
 
 from orchestrator.errors import GpuError
 from orchestrator.providers.base import Address
-from orchestrator.remote import sync
+from orchestrator.remote import lanes, sync
+from orchestrator.remote.exclusion import Occupied, held
 from orchestrator.reporter import Silent
 from tests.remote.conftest import Machine, eventually, kill, name_of
 
-from .proxy import proxied
+from .proxy import Proxy, proxied
 
 TARGET = PurePosixPath("gpu/data/pets")
 BIG = 3_000_000
 WHOLE = 3_900_000
 """Bytes that a copy of `data_set` takes over the wire, a little more than it weighs."""
+FAR = 10_000_000
 SAMPLE = [12_000, 100_000, 900_000, 2_000_000, 3_300_000]
 SWEEP = [n for n in range(1_000, 3_800_000, 48_000) if n not in SAMPLE]
 
 
-def data_set(folder: Path) -> Path:
-    """One file that is gone on with, and forty that are small."""
+def data_set(folder: Path, larger: int = 0) -> Path:
+    """One file that is gone on with, and forty that are small; `larger`: so many bytes more, in pieces of 500 kB."""
     (folder / "train/cat").mkdir(parents=True)
     for number in range(40):
         (folder / f"train/cat/{number}.jpg").write_bytes(random.randbytes(20_000))
     (folder / "train/big").write_bytes(random.randbytes(BIG))
+    for number in range(larger // 500_000):
+        (folder / f"train/{number}").write_bytes(random.randbytes(500_000))
     return folder
 
 
@@ -170,6 +174,88 @@ def test_a_black_hole_is_noticed(machine: Machine, tmp_path: Path, count: int) -
     assert content(machine.home / TARGET) == content(source)
 
 
+@pytest.fixture
+def far(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Proxy, Address]]:
+    """So far that a push takes further connections, for little already."""
+    monkeypatch.setattr(lanes, "WORTH_BYTES", 0)
+    with proxied(machine.address, tmp_path, 0.05) as found:
+        yield found
+
+
+class Joined:
+    """At the first sign of progress, wait until all connections are there: they come while the first one sends."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._folder = machine.home / "gpu/data/.pets.part"
+        self._over = False
+
+    def update(self, done: float, total: float | None = None, note: str = "") -> None:
+        del done, total, note
+        if not self._over:
+            self._over = True
+            eventually(lambda: self._count() == lanes.MOST, 40)
+            time.sleep(0.3)
+
+    def _count(self) -> int:
+        """Of those who hold the lock of the staging folder."""
+        inode = f":{self._folder.stat().st_ino} "
+        return sum("FLOCK" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+def test_a_push_that_has_far_to_go_takes_more_connections(machine: Machine, tmp_path: Path, far) -> None:
+    proxy, address = far
+    source = data_set(tmp_path / "pets", larger=FAR)
+    with watched(machine.home / TARGET, content(source)):
+        copied = sync.push(address, source, TARGET, Joined(machine))
+    assert copied.files == len(content(source))
+    assert len(proxy.sent) == lanes.MOST
+    assert min(proxy.sent) > 2_000_000
+    assert content(machine.home / TARGET) == content(source)
+    assert not list(machine.home.glob("gpu/data/.*.part"))
+    assert push(address, source).files == 0
+
+
+@pytest.mark.parametrize("which", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1)), 2])
+def test_a_cut_of_any_connection_is_a_cut_of_the_copy(machine: Machine, tmp_path: Path, far, which: int) -> None:
+    proxy, address = far
+    source = data_set(tmp_path / "pets", larger=FAR)
+    proxy.pass_on(which)
+    proxy.cut_after(700_000)
+    with watched(machine.home / TARGET, content(source)):
+        sync.push(address, source, TARGET, Joined(machine))
+    assert len(proxy.sent) > lanes.MOST
+    assert content(machine.home / TARGET) == content(source)
+    assert not list(machine.home.glob("gpu/data/.*.part"))
+
+
+def test_one_connection_is_enough_where_no_other_is_to_be_had(machine: Machine, tmp_path: Path, far) -> None:
+    proxy, address = far
+    source = data_set(tmp_path / "pets", larger=FAR)
+    proxy.pass_on(1)
+    proxy.cut_after(100, 100)
+    assert push(address, source).files == len(content(source))
+    assert len(proxy.sent) == lanes.MOST
+    assert content(machine.home / TARGET) == content(source)
+
+
+def test_another_copy_waits_for_every_connection(tmp_path: Path) -> None:
+    """Who shares the staging folder keeps newcomers out until the last one that joined is gone."""
+    target = os.fsencode(tmp_path / "data")
+    with contextlib.ExitStack() as main, contextlib.ExitStack() as beside:
+        hold = main.enter_context(held(target))
+        with pytest.raises(Occupied), held(target, 0.1, joining=True):
+            pass
+        hold.share()
+        beside.enter_context(held(target, 0.1, joining=True))
+        main.close()
+        with pytest.raises(Occupied), held(target, 0.1):
+            pass
+        beside.close()
+        with held(target, 0.1):
+            pass
+    assert not (tmp_path / ".data.part").exists()
+
+
 @pytest.mark.slow
 def test_a_link_that_never_gets_on_is_given_up(machine: Machine, tmp_path: Path) -> None:
     source = data_set(tmp_path / "pets")
@@ -185,7 +271,8 @@ CLIENT = """
 import sys
 from pathlib import Path, PurePosixPath
 from orchestrator.providers.base import Address
-from orchestrator.remote import sync
+from orchestrator.remote import lanes, sync
+from orchestrator.remote.exclusion import Occupied, held
 from orchestrator.reporter import Silent
 host, port, user, key, known, source, target = sys.argv[1:]
 with Silent().progress("") as bar:
