@@ -40,8 +40,8 @@ def doubts(facts: Facts, sources: Sources) -> str:
     """Suspected label errors."""
     found = facts.examination.suspects
     about = (
-        "<p>Each photograph of the training and validation sets was judged by a classifier that had not seen it. These "
-        "contradict their label more clearly than is usual for their class (confident learning, "
+        "<p>Each photograph of the training and validation sets was judged by a classifier that had not seen it. "
+        "Suspected is what contradicts its label more clearly than is usual for its class (confident learning, "
         '<a href="https://doi.org/10.1613/jair.1.12125">Northcutt, Jiang and Chuang 2021</a>). '
         "A suspicion is no proof: look before you move one.</p>"
     )

@@ -25,7 +25,7 @@ def ledger(facts: Facts) -> str:
         ]
         for name, seconds in stages.items()
     ]  # fmt: skip
-    words = "Stages run beside each other, so that they may add up to more than the whole."
+    words = "Of threads side by side each counts for its share; idle is what no stage accounts for."
     if limiting:
         words = (
             f"The limiting stage was <b>{text(limiting)}</b>: only a faster one would have shortened the run. {words}"
@@ -49,7 +49,10 @@ def machine(facts: Facts) -> str:
         ("processor", text(f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB of memory")),
         ("GPU", text(f"{hardware['gpu']}, {hardware['gpu_memory_gib']} GiB" if "gpu" in hardware else "none was used")),
         ("versions", text(", ".join(f"{name} {version}" for name, version in about["versions"].items() if version))),
-        ("asked for", text(", ".join(f"{name} {value}" for name, value in about["options"].items()))),
+        (
+            "asked for",
+            text(", ".join(f"{name} {value}" for name, value in about["options"].items() if value is not None)),
+        ),
         ("time", duration(about["seconds"]) + _cost(about)),
         *((f"{name} photographs", _sum(split["photographs"], split["sha256"])) for name, split in splits.items()),
         ("trainer's code", _sum("", about["code"]["trainer"])),
