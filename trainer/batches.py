@@ -19,8 +19,8 @@ from torch import Tensor
 from .augment import Augmentation, Pixels
 from .data import Photo
 from .errors import TrainerError
-from .features import processors
 from .images import Undecodable
+from .reading import processors
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -19,7 +19,12 @@ class Plan:
     batch: int = 32
     """Photographs to a step, however many of them memory takes at once."""
     rates: tuple[float, float] = (1e-5, 1e-4)
-    """The highest learning rate of the first layer that learns, and of the head."""
+    """The highest learning rate of the first layer that learns, and of the head.
+
+    Seen with one seed, on 640 photographs of cats and dogs at 64 pixels (efficientnet_lite0, 6 epochs, the best kept),
+    as log loss on 160 others: 0.329 frozen, 0.310 with these on all layers and 0.301 on the last 6, 0.322 with three
+    times as much and 0.301 with ten times, both up and down between epochs, 0.293 with SGD at 1e-2. So few
+    photographs do not tell the last five apart."""
     decay: float = 0.01
     seed: int = 0
     augment: float = 0.3
