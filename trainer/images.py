@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import numpy
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Broken metadata around sound pixels is no news to anybody; once for the process, for filters are not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -77,6 +77,8 @@ def decode(content: bytes, how: Preprocessing, cut: Cut | None = None) -> numpy.
 
     `cut`: of that part of what the network would otherwise see.
     """
+    if not content:
+        raise Undecodable("it is empty")
     try:
         with Image.open(io.BytesIO(content)) as image:
             # A JPEG can be decoded at 1/2, 1/4 or 1/8 for much less; twice the wanted size keeps the sharpness.
@@ -86,6 +88,8 @@ def decode(content: bytes, how: Preprocessing, cut: Cut | None = None) -> numpy.
             if cut is not None and cut.mirrored:
                 fitted = fitted.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             return numpy.asarray(fitted)
+    except UnidentifiedImageError as error:
+        raise Undecodable("it is of no image format that is known") from error
     except _DAMAGE as error:
         raise Undecodable(str(error) or type(error).__name__) from error
 
