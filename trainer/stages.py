@@ -20,7 +20,7 @@ class Stages:
 
     def __init__(self, began: float | None = None) -> None:
         """`began`: the reading of `time.monotonic()` from which on seconds count; now, unless it is given."""
-        self._began = time.monotonic() if began is None else began
+        self.began = time.monotonic() if began is None else began
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
         self._inner = threading.local()
@@ -46,7 +46,7 @@ class Stages:
         """Seconds by stage, the longest first; `idle` is what no stage accounts for, and stands last."""
         with self._lock:
             told = {stage: round(seconds, 3) for stage, seconds in self._seconds.items()}
-        rest = time.monotonic() - self._began - sum(told.values())
+        rest = time.monotonic() - self.began - sum(told.values())
         return {**dict(sorted(told.items(), key=lambda item: -item[1])), IDLE: round(max(rest, 0.0), 3)}
 
     def limiting(self) -> str:
