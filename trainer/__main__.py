@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import data, names, run_folder
 from .errors import TrainerError, UsageError
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+_BEGAN = time.monotonic()
+_ALL = 0
+"""`--unfreeze` without a number."""
 
 
 class Terminated(BaseException):
@@ -62,7 +71,7 @@ def _train(asked: argparse.Namespace) -> None:
     _check(asked)
     found = data.walk(asked.data.absolute(), sample=asked.sample)
     # Only now: torch takes seconds, and what is wrong so far should be said at once.
-    from . import job, weights
+    from . import job, stages, weights
 
     if _asked.is_set():
         # While it was being imported, a library may have caught everything.
@@ -77,9 +86,18 @@ def _train(asked: argparse.Namespace) -> None:
         seed=asked.seed,
         device=asked.device,
         resume=asked.resume,
+        metric=asked.metric,
+        views=asked.views,
+        balanced=asked.class_weights == "balanced",
+        plan=_plan(asked),
+        find_rate=asked.find_rate,
+        onnx=asked.onnx,
+        price=asked.price_per_hour,
     )
-    result = job.Job(options, found, _say).run()
-    written = (run_folder.WEIGHTS, run_folder.SUBMISSION, run_folder.REPORT)
+    ledger = stages.Stages(_BEGAN)
+    ledger.add("imports", time.monotonic() - _BEGAN)
+    result = job.Job(options, found, _say, ledger).run()
+    written = (run_folder.WEIGHTS, run_folder.ONNX, run_folder.SUBMISSION, run_folder.REPORT)
     _say("wrote " + ", ".join(name for name in written if (asked.out / name).exists()))
     if result["sample"]:
         _say("this submission is of the sample alone")
@@ -89,8 +107,33 @@ def _train(asked: argparse.Namespace) -> None:
     _say(f"log loss {result['log_loss']:.4f} ({result['log_loss_raw']:.4f} before temperature and clipping)")
 
 
+def _plan(asked: argparse.Namespace) -> Plan | None:
+    """How to train through the network; `--unfreeze` without a number: all layers."""
+    from .plan import Plan
+
+    if asked.unfreeze is None:
+        return None
+    return Plan(
+        epochs=asked.tune_epochs,
+        layers=None if asked.unfreeze == _ALL else asked.unfreeze,
+        batch=asked.batch_size,
+        rates=tuple(asked.tune_rates),
+        seed=asked.seed,
+        augment=asked.augment,
+        views=asked.tta,
+        balanced=asked.class_weights == "balanced",
+        patience=asked.patience,
+    )
+
+
 def _check(asked: argparse.Namespace) -> None:
     names.check(asked.model)
+    if asked.unfreeze is None:
+        for name in ("find_rate", "augment", "tta", "patience", "tune_epochs", "tune_rates"):
+            if getattr(asked, name) != _parser().get_default(name):
+                raise UsageError(f"--{name.replace('_', '-')} is for training through the network", "Give --unfreeze")
+    if not 0 < asked.tune_rates[0] <= asked.tune_rates[1]:
+        raise UsageError("--tune-rates has a lowest rate that is not above 0 or above the highest", "Give LOW HIGH")
     if asked.weights_url and not asked.weights_sha256:
         raise UsageError("--weights-url was given without --weights-sha256", "Give the sum of what is there")
     if asked.weights_sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", asked.weights_sha256):
@@ -108,13 +151,77 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=_positive, default=32, metavar="N", help="photographs at once (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of the order of the photographs in a pass (%(default)s)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (%(default)s)")
+    add("--metric", choices=("log_loss", "accuracy"), default="log_loss", help="what the submission is scored by")
+    add("--views", type=_natural, default=0, metavar="N", help="train on N random parts of each photograph too")
+    add("--class-weights", choices=("none", "balanced"), default="none", help="balanced: every class counts the same")
+    add("--onnx", action="store_true", help="write model.onnx too")
+    add("--price-per-hour", type=_price, metavar="USD", help="of this machine, for the manifest")
     add("--resume", action="store_true", help="go on from the checkpoint that an interrupted run left in --out")
     add("--cache", type=Path, metavar="DIR", help="features and downloaded weights are kept here")
     add("--weights", type=Path, metavar="FILE", help="weights at hand, .pth or .safetensors")
     add("--weights-url", metavar="URL", help="get the weights here; needs --weights-sha256")
     add("--weights-sha256", metavar="HEX", help="what the file of weights must hash to")
     add("--weights-mirror", metavar="URL", help="a folder with torchvision's files (or $GPU_WEIGHTS_MIRROR)")
+    tune = parser.add_argument_group("through the network, after the head is fitted").add_argument
+    tune(
+        "--unfreeze", type=_positive, nargs="?", const=_ALL, metavar="N", help="let the last N layers learn too, or all"
+    )
+    tune("--tune-epochs", type=_positive, default=5, metavar="N", help="passes through the network (%(default)s)")
+    tune(
+        "--tune-rates", type=float, nargs=2, default=[1e-5, 1e-4], metavar=("LOW", "HIGH"),
+        help="highest learning rate of the first layer that learns, and of the head (1e-5 1e-4)",
+    )  # fmt: skip
+    tune("--find-rate", action="store_true", help="look for the rate first; the curve goes to rates.png")
+    tune(
+        "--augment",
+        type=_share,
+        default=0.3,
+        metavar="X",
+        help="how much photographs are changed, 0 to 1 (%(default)s)",
+    )
+    tune(
+        "--tta",
+        type=_looks,
+        default=2,
+        metavar="N",
+        help="looks at each photograph when predicting, 1 to 10 (%(default)s)",
+    )
+    tune(
+        "--patience",
+        type=_positive,
+        default=5,
+        metavar="N",
+        help="end after N epochs without a better one (%(default)s)",
+    )
     return parser
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return number
+
+
+def _looks(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 10:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 to 10")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return number
+
+
+def _price(text: str) -> float:
+    number = float(text)
+    if not (number >= 0 and math.isfinite(number)):
+        raise argparse.ArgumentTypeError(f"{text} is no price")
+    return number
 
 
 def _positive(text: str) -> int:

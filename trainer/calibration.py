@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy
-import torch
 
-from .fit import Head, Part
 from .probabilities import Array, clip, doubted_loss, log_losses, softmax
 
 FOLDS = 5
@@ -106,50 +104,6 @@ class Calibration:
             "accuracy": asdict(self.accuracy),
             "log_loss": {**losses, "shifted": self.shifted},
         }
-
-
-@dataclass(frozen=True)
-class Answers:
-    """A head whose probabilities are calibrated; `confusion[true][predicted]` counts validation photographs."""
-
-    head: Head
-    calibration: Calibration
-    confusion: list[list[int]]
-
-    @classmethod
-    def calibrated(cls, head: Head, valid: Part) -> Answers:
-        logits, labels = head.logits(valid.rows).cpu().numpy(), valid.labels.cpu().numpy()
-        confusion = numpy.zeros((logits.shape[1],) * 2, dtype=int)
-        numpy.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
-        rivals = [rival.logits(valid.rows).cpu().numpy() for rival in head.rivals]
-        return cls(head, Calibration.chosen(logits, labels, rivals), confusion.tolist())
-
-    def of(self, rows: torch.Tensor) -> Array:
-        """Probabilities (n, classes) of features (n, width)."""
-        return self.calibration.probabilities(self.head.logits(rows).cpu().numpy())
-
-    def document(self) -> dict[str, Any]:
-        return self.calibration.document()
-
-    @property
-    def temperature(self) -> float:
-        return self.calibration.temperature
-
-    @property
-    def edge(self) -> float:
-        return self.calibration.edge
-
-    @property
-    def accuracy(self) -> float:
-        return self.calibration.accuracy.value
-
-    @property
-    def log_loss(self) -> float:
-        return self.calibration.clipped.value
-
-    @property
-    def log_loss_raw(self) -> float:
-        return self.calibration.raw.value
 
 
 def wilson(right: int, n: int) -> Estimate:

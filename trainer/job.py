@@ -4,250 +4,295 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy
 import torch
 
-from . import checkpoint, device, features, fit, models, paperwork, run_folder, submission, weights
-from .calibration import Answers
-from .data import DataSet, Photo
-from .errors import TrainerError
+from . import (
+    artefacts,
+    checkpoint,
+    device,
+    fit,
+    models,
+    onnxfile,
+    paperwork,
+    precision,
+    ratefinder,
+    rows,
+    run_folder,
+    submission,
+    tune,
+    views,
+    weights,
+)
+from .calibration import Calibration
+from .data import DataSet
+from .features import Extractor
+from .forward import Forward
+from .logbook import Logbook
+from .plan import Plan, Seams
 from .probabilities import Array
-from .store import Store
+from .stages import Stages
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for; `epochs` None: to convergence."""
+    """What was asked for."""
 
     out: Path
     cache: Path
     model: str
     wanted: weights.Wanted
     epochs: int | None
+    """Passes over the features; None: to convergence."""
     batch: int
     seed: int
     device: str
     resume: bool = False
     """Go on from what an interrupted run left in `out`."""
+    metric: str = submission.LOG_LOSS
+    views: int = 0
+    """Random parts of each photograph to train on, besides the whole of it."""
+    balanced: bool = False
+    plan: Plan | None = None
+    """How to train through the network afterwards; None: not at all."""
+    find_rate: bool = False
+    onnx: bool = False
+    price: float | None = None
+    """US dollars an hour."""
+
+    def document(self) -> dict[str, Any]:
+        """For the manifest: what the result depends on, without paths."""
+        asked = ("model", "epochs", "batch", "seed", "device", "metric", "views", "balanced", "find_rate")
+        return {
+            **{name: getattr(self, name) for name in asked},
+            "unfreeze": None if self.plan is None else self.plan.document(),
+        }
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """The network with its head in place, and its logits."""
+
+    network: models.Network
+    valid: Array
+    """(n, classes) of the validation photographs that can be read."""
+    test: Array
+    """(m, classes) of the questions; those that cannot be read have rows without a meaning."""
+    rivals: tuple[Array, ...] = ()
+    """As `valid`, of the heads among which this one was chosen."""
+    views: int = 0
+    """See `artefacts.Model`."""
 
 
 @dataclass
 class Job:
-    """A training under way. `run` does all of it; SHA256SUMS is written last and covers every other file."""
+    """A training. `run` does all of it; SHA256SUMS is written last and covers every other file."""
 
     options: Options
     data: DataSet
     say: Say
-    quarantined: list[dict[str, str]] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    _metrics: IO[str] | None = None
-    _began: float = field(default_factory=time.monotonic)
-    _earlier: float = 0.0
-    """Seconds that interrupted attempts took."""
-    _progress: checkpoint.Progress | None = None
+    stages: Stages = field(default_factory=Stages)
 
     def run(self) -> dict[str, Any]:
         """Train, write every file, and return what result.json holds."""
-        self._began = time.monotonic()
+        out = self.options.out
         torch.manual_seed(self.options.seed)
-        _clear(self.options.out, keep=self.options.resume)
-        with (self.options.out / run_folder.METRICS).open("w", encoding="utf-8") as self._metrics:
-            result = self._train()
-            self._event({"event": "end", **{key: result[key] for key in ("accuracy", "log_loss", "seconds")}})
-        (self.options.out / run_folder.CHECKPOINT).unlink(missing_ok=True)
-        written = [name for name in _FILES if (self.options.out / name).exists()]
-        checkpoint.write_sums(self.options.out / run_folder.SUMS, written)
+        artefacts.clear(out, keep=self.options.resume)
+        checkpoint.sweep(out)
+        with (out / run_folder.METRICS).open("w", encoding="utf-8") as events:
+            log = Logbook(events, self.say, self.stages.began)
+            result = _Training(self, log).run()
+            log.event("end", **{key: result[key] for key in ("accuracy", "log_loss", "seconds")})
+        artefacts.close(out)
         return result
 
-    def _train(self) -> dict[str, Any]:
+
+class _Training:
+    """A job under way."""
+
+    def __init__(self, job: Job, log: Logbook) -> None:
+        self.options, self.data, self.stages, self.log = job.options, job.data, job.stages, log
+        self.form = self._form()
+        self.processor = device.choose(self.options.device)
+        self._introduce()
+        self.source = weights.obtain(self.options.model, self.options.wanted, self.options.cache, log.say)
+
+    def run(self) -> dict[str, Any]:
         options, data = self.options, self.data
-        processor = device.choose(options.device)
-        self._introduce(processor)
-        source = weights.obtain(options.model, options.wanted, options.cache, self.say)
-        network = models.build(options.model)
-        models.load(network, weights.load(source))
-        table = self._features(network, source, processor)
-        counts = (len(data.train), len(data.train) + len(data.valid))
-        train, valid = self._part(table, data.train, 0), self._part(table, data.valid, counts[0])
-        head = self._fit(train, valid)
-        answers = Answers.calibrated(head, valid)
-        rows = self._predict(table, answers, train, counts[1])
-        result = self._result(answers, processor)
-        result.update(train=len(train.labels), valid=len(valid.labels), weight_decay=head.decay)
-        self._write_model(network, head, answers, source)
-        if data.test:
-            content = submission.table(data.classes, [question.id for question in data.test], rows.tolist())
-            checkpoint.write_bytes(options.out / run_folder.SUBMISSION, content)
-        asked = {name: getattr(options, name) for name in ("model", "epochs", "batch", "seed", "device")}
-        finished = (data, table, answers.of(valid.rows), self.history, result, source, processor, asked)
-        paperwork.write(options.out, paperwork.Finished(*finished))
-        checkpoint.write_json(options.out / run_folder.RESULT, result)
+        with self.stages.during("prepare"):
+            network = models.build(options.model)
+            models.load(network, weights.load(self.source))
+        how = models.preprocessing(options.model)
+        extractor = Extractor(network, how, self.processor, options.batch, stages=self.stages)
+        source = rows.Source(extractor, self.source.sha256, options.cache)
+        found = rows.compute(data, source, self.log, views=options.views, seed=options.seed)
+        with self.stages.during("head"):
+            head = self._fit(found)
+        outcome = self._answered(network, head, found)
+        if options.plan is not None:
+            with self.stages.during("network"):
+                outcome = self._tuned(outcome, found, options.plan)
+        with self.stages.during("calibrate"):
+            labels = found.valid.labels.numpy()
+            calibration = Calibration.chosen(outcome.valid, labels, outcome.rivals)
+        self._write_model(outcome, calibration)
+        self._write_submission(outcome, calibration, found)
+        result = self._result(calibration, found, head)
+        self._write_papers(found, calibration.probabilities(outcome.valid), result)
         return result
 
-    def _introduce(self, processor: torch.device) -> None:
+    def _form(self) -> submission.Form | None:
+        """Before anything is computed: a submission that nobody would take is said at once."""
+        data = self.data
+        if not data.test:
+            return None
+        # A sample's photographs are not those that the competition asks for.
+        sample = None if data.sample else submission.find_sample(data.root)
+        ids = [question.id for question in data.test]
+        return submission.Form.of(data.classes, ids, metric=self.options.metric, sample=sample)
+
+    def _introduce(self) -> None:
         data = self.data
         what = "the sample of " if data.sample else ""
-        self.say(
+        self.log.say(
             f"{self.options.model} on {what}{data.root.name}: {len(data.train)} to train, "
             f"{len(data.valid)} to validate, {len(data.test)} to predict, {len(data.classes)} classes, "
-            f"on {device.words(processor)}"
+            f"on {device.words(self.processor)}"
         )
         if not data.test:
-            self.say(f"there is no {run_folder.TEST}/ in {data.root}: no submission will be written")
+            self.log.say(f"there is no {run_folder.TEST}/ in {data.root}: no submission will be written")
         counts = {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)}
-        self._event({"event": "start", "model": self.options.model, "classes": list(data.classes), **counts})
+        self.log.event("start", model=self.options.model, classes=list(data.classes), **counts)
 
-    def _features(self, network: models.Network, source: weights.Weights, processor: torch.device) -> features.Table:
-        how = models.preprocessing(self.options.model)
-        extractor = features.Extractor(network, how, processor, self.options.batch)
-        store = Store(self.options.cache, extractor.recipe(source.sha256), network.width)
-        if store.damaged:
-            self.say(f"{store.damaged} damaged files of the feature cache are computed again")
-        data = self.data
-        paths = [item.path for item in (*data.train, *data.valid, *data.test)]
+    def _fit(self, found: rows.Rows) -> fit.Head:
+        options, classes = self.options, len(self.data.classes)
+        kept = self._kept(found)
+        train, valid = found.train.to(self.processor), found.valid.to(self.processor)
         try:
-            table = extractor.run(paths, store, self.say, left=self._estimate)
-        finally:
-            store.save()
-        for index, why in table.broken.items():
-            self._set_aside(paths[index], why, predicted=index >= len(data.train) + len(data.valid))
-        return table
-
-    def _set_aside(self, path: Path, why: str, *, predicted: bool) -> None:
-        name = str(path.relative_to(self.data.root))
-        done = "it is predicted as the share of each class" if predicted else "it is left out"
-        self.say(f"warning: {name} cannot be used ({why}): {done}")
-        self.quarantined.append({"file": name, "why": why})
-        self._event({"event": "quarantined", "file": name, "why": why})
-
-    def _part(self, table: features.Table, photos: Sequence[Photo], start: int) -> fit.Part:
-        kept = [index for index in range(len(photos)) if start + index not in table.broken]
-        labels = numpy.array([photos[index].label for index in kept], dtype=numpy.int64)
-        missing = set(range(len(self.data.classes))) - set(labels.tolist())
-        if missing:
-            folder = next(photo.path.parent for photo in photos if photo.label in missing)
-            raise TrainerError(f"none of the photographs in {folder} can be read", "Replace them")
-        return fit.Part.of(table.rows[[start + index for index in kept]], labels)
-
-    def _fit(self, train: fit.Part, valid: fit.Part) -> fit.Head:
-        classes, epochs = len(self.data.classes), self.options.epochs
-        kept = self._kept(train, valid)
-        try:
-            if epochs is None:
-                return fit.converged(train, valid, classes=classes, tell=self._epoch, kept=kept)
-            how = fit.Passes(classes, epochs, self.options.seed)
-            return fit.in_epochs(train, valid, how, tell=self._epoch, kept=kept)
+            if options.epochs is None:
+                how: dict[str, Any] = {"classes": classes, "balanced": options.balanced}
+                return fit.converged(train, valid, tell=self.log.fitted, kept=kept, **how)
+            passes = fit.Passes(classes, options.epochs, options.seed, options.balanced)
+            return fit.in_epochs(train, valid, passes, tell=self.log.fitted, kept=kept)
         finally:
             kept.flush()
 
-    def _kept(self, train: fit.Part, valid: fit.Part) -> checkpoint.Progress:
-        """The checkpoint of the fit; what an earlier attempt has told is told again, for the report."""
-        running = hashlib.sha256(f"1 {self.options.epochs} {self.options.seed} {self.data.classes}".encode())
-        for tensor in (train.rows, train.labels, valid.rows, valid.labels):
-            running.update(tensor.numpy().data)
-        kept = checkpoint.Progress(self.options.out / run_folder.CHECKPOINT, running.hexdigest())
-        if kept.tensors:
-            self.say(f"going on from the checkpoint, after {len(kept.facts['history'])} steps of the fit")
-            self.history = kept.facts["history"]
-            self._earlier = kept.facts["seconds"]
-            for entry in self.history:
-                self._event({"event": "epoch", **entry})
-        kept.facts["history"] = self.history
-        self._progress = kept
+    def _kept(self, found: rows.Rows) -> checkpoint.Progress:
+        """The checkpoint of the fit, of the same wish and the same features alone."""
+        options = self.options
+        asked = f"2 {options.epochs} {options.seed} {options.balanced} {self.data.classes}"
+        running = hashlib.sha256(asked.encode("utf-8", "surrogateescape"))
+        for part in (found.train, found.valid):
+            running.update(part.rows.numpy().data)
+            running.update(part.labels.numpy().data)
+        kept = checkpoint.Progress(options.out / run_folder.CHECKPOINT, running.hexdigest(), self.log.say)
+        self.log.keep_in(kept)
         return kept
 
-    def _seconds(self) -> float:
-        return round(self._earlier + time.monotonic() - self._began, 2)
-
-    def _estimate(self, left: float) -> None:
-        """Of the whole run, `left` seconds being what the features still take; the fit is counted as one in ten."""
-        self._event({"event": "estimate", "seconds": round(self._seconds() + left * 1.1, 1)})
-
-    def _epoch(self, entry: dict[str, Any]) -> None:
-        self.history.append(entry)
-        if self._progress is not None:
-            self._progress.facts["seconds"] = self._seconds()
-        self._event({"event": "epoch", **entry})
-        title = f"Epoch {entry['epoch']}/{entry['epochs']}"
-        if "weight_decay" in entry:
-            title = f"fit {entry['epoch']}/{entry['epochs']}  weight decay {entry['weight_decay']:g}"
-        self.say(
-            f"{title}  loss {entry['loss']:.4f}  acc {entry['acc']:.4f}  "
-            f"val_loss {entry['val_loss']:.4f}  val_acc {entry['val_acc']:.4f}"
-        )
-
-    def _predict(self, table: features.Table, answers: Answers, train: fit.Part, start: int) -> Array:
-        """(n, classes) for the questions in order; a broken one gets the training set's share of each class."""
-        rows = answers.of(torch.from_numpy(table.rows[start:]))
-        shares = numpy.bincount(train.labels.numpy(), minlength=len(self.data.classes)) / len(train.labels)
-        for index in table.broken:
-            if index >= start:
-                rows[index - start] = shares
-        return rows
-
-    def _result(self, answers: Answers, processor: torch.device) -> dict[str, Any]:
-        return {
-            "data": self.data.root.name,
-            "model": self.options.model,
-            "sample": self.data.sample,
-            "accuracy": answers.accuracy,
-            "log_loss": answers.log_loss,
-            "log_loss_raw": answers.log_loss_raw,
-            "temperature": answers.temperature,
-            "clip": answers.edge,
-            "epochs": self.options.epochs,
-            "test": len(self.data.test),
-            "seconds": self._seconds(),
-            "device": device.words(processor),
-            "torch": torch.__version__,
-            "torchvision": importlib.metadata.version("torchvision"),
-            "submission": bool(self.data.test),
-            "quarantined": self.quarantined,
-        }
-
-    def _write_model(self, network: models.Network, head: fit.Head, answers: Answers, source: weights.Weights) -> None:
+    def _answered(self, network: models.Network, head: fit.Head, found: rows.Rows) -> _Outcome:
         network.set_head(head.module())
-        path = self.options.out / run_folder.WEIGHTS
-        checkpoint.write_weights(path, network.whole.state_dict())
-        document = {
-            "architecture": network.name,
-            "classes": list(self.data.classes),
-            "preprocessing": models.preprocessing(network.name).document(),
-            "mirrored": True,
-            "temperature": answers.temperature,
-            "clip": answers.edge,
-            "sample": self.data.sample,
-            "sha256": checkpoint.digest(path),
-            "weights": {"source": source.source, "sha256": source.sha256},
+        valid, test = (head.logits(part).numpy() for part in (found.valid.rows, found.test))
+        return _Outcome(network, valid, test, tuple(each.logits(found.valid.rows).numpy() for each in head.rivals))
+
+    def _tuned(self, before: _Outcome, found: rows.Rows, plan: Plan) -> _Outcome:
+        """The better one by the validation photographs: the network through which was trained, or the one before."""
+        options, how = self.options, models.preprocessing(self.options.model)
+        place = options.out / run_folder.TUNING_CHECKPOINT
+        arithmetic = precision.choose(self.processor)
+        seams = Seams(self.processor, place, self.log.say, self.log.tuned, arithmetic)
+        if options.find_rate:
+            plan = self._rated(before.network, found, plan, seams)
+        tuned = tune.through(before.network, found.kept, how, plan, seams)
+        if not tuned.helped:
+            self.log.say("training through the network has not lowered the validation loss: the frozen one is kept")
+            return before
+        self.log.say(f"the network of epoch {tuned.epoch} is kept; {len(tuned.layers)} layers have learned")
+        forward = Forward(before.network.whole.to(self.processor), how, self.processor, arithmetic)
+        paths = [photo.path for photo in found.kept[1]], [question.path for question in self.data.test]
+        valid, test = (views.logits(forward, part, plan.views, options.batch).rows for part in paths)
+        before.network.whole.to("cpu")
+        return _Outcome(before.network, valid, test, views=plan.views)
+
+    def _rated(self, network: models.Network, found: rows.Rows, plan: Plan, seams: Seams) -> Plan:
+        curve = ratefinder.find(network, found.kept[0], models.preprocessing(network.name), plan, seams)
+        checkpoint.write_bytes(self.options.out / run_folder.RATES_PLOT, curve.png())
+        if curve.suggestion is None:
+            self.log.say(f"no learning rate lowers the loss; {plan.rates[1]:g} is tried for the head")
+        else:
+            self.log.say(f"the learning rate finder suggests {curve.suggestion:.1e} for the head")
+        return ratefinder.suggested(plan, curve)
+
+    def _write_model(self, outcome: _Outcome, calibration: Calibration) -> None:
+        out, data = self.options.out, self.data
+        with self.stages.during("write"):
+            model = artefacts.Model(outcome.network, data.classes, calibration, self.source, data.sample, outcome.views)
+            model.write(out)
+        if self.options.onnx:
+            how = models.preprocessing(outcome.network.name)
+            facts = (data.classes, calibration.temperature, calibration.edge)
+            exported = onnxfile.Model(outcome.network.name, outcome.network.whole, how, *facts)
+            onnxfile.write(out / run_folder.ONNX, exported, [photo.path for photo in data.valid], self.log.say)
+
+    def _write_submission(self, outcome: _Outcome, calibration: Calibration, found: rows.Rows) -> None:
+        """A photograph that cannot be read gets the training set's share of each class."""
+        if self.form is None:
+            return
+        answers = calibration.probabilities(outcome.test)
+        answers[list(found.broken)] = found.shares(len(self.data.classes))
+        checkpoint.write_bytes(self.options.out / run_folder.SUBMISSION, self.form.table(answers.tolist()))
+
+    def _result(self, calibration: Calibration, found: rows.Rows, head: fit.Head) -> dict[str, Any]:
+        data, options = self.data, self.options
+        return {
+            "data": data.root.name,
+            "model": options.model,
+            "sample": data.sample,
+            "accuracy": calibration.accuracy.value,
+            "log_loss": calibration.clipped.value,
+            "log_loss_raw": calibration.raw.value,
+            "expected": calibration.document(),
+            "temperature": calibration.temperature,
+            "clip": calibration.edge,
+            "metric": options.metric,
+            "epochs": options.epochs,
+            "weight_decay": head.decay,
+            "train": len(found.kept[0]),
+            "valid": len(found.kept[1]),
+            "test": len(data.test),
+            "device": device.words(self.processor),
+            "torch": torch.__version__,
+            "torchvision": _version("torchvision"),
+            "submission": bool(data.test),
+            "quarantined": self.log.quarantined,
+            "seconds": self.log.seconds(),
+            "stages": self.stages.document(),
+            "limiting": self.stages.limiting(),
         }
-        checkpoint.write_json(self.options.out / run_folder.MODEL, document)
 
-    def _event(self, event: dict[str, Any]) -> None:
-        if self._metrics is not None:
-            self._metrics.write(json.dumps(event) + "\n")
-            self._metrics.flush()
+    def _write_papers(self, found: rows.Rows, probabilities: numpy.ndarray[Any, Any], result: dict[str, Any]) -> None:
+        options = self.options
+        # Of a fit in passes and epochs through the network, the latter are what the curves are of.
+        decays = [entry for entry in self.log.history if "weight_decay" in entry]
+        history = [*decays, *self.log.tuning] if self.log.tuning else self.log.history
+        finished = paperwork.Finished(
+            self.data, found.table, probabilities, history, result, self.source, self.processor, options.document(),
+            options.price,
+        )  # fmt: skip
+        with self.stages.during("report"):
+            paperwork.write(options.out, finished)
+        result.update(seconds=self.log.seconds(), stages=self.stages.document())
+        checkpoint.write_json(options.out / run_folder.RESULT, result)
 
 
-_FILES = (
-    run_folder.WEIGHTS, run_folder.MODEL, run_folder.SUBMISSION, run_folder.METRICS, run_folder.RESULT,
-    run_folder.MANIFEST, run_folder.REPORT, run_folder.LOSS_PLOT, run_folder.CONFUSION_PLOT,
-)  # fmt: skip
-
-
-def _clear(out: Path, *, keep: bool) -> None:
-    """Take an earlier run's files away, the sums first: a half-made run must not look like a whole one.
-
-    `keep`: its checkpoint stays.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (run_folder.SUMS, *_FILES, *(() if keep else (run_folder.CHECKPOINT,))):
-        (out / name).unlink(missing_ok=True)
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

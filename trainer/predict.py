@@ -21,6 +21,8 @@ from .data import natural
 from .errors import TrainerError
 
 if TYPE_CHECKING:
+    import torch
+
     from .fit import Head
     from .images import Preprocessing
     from .models import Network
@@ -49,26 +51,42 @@ class Predictor:
     temperature: float
     clip: float
     digest: str
+    views: int = 0
+    """See `artefacts.Model`."""
 
     def answers(self, paths: Sequence[Path], device: str = "auto") -> list[Answer]:
         """One for each path, in their order: the way through the network is the training's own."""
-        import torch
-
         from . import probabilities
         from .device import choose
+
+        logits, broken = (self._through if self.views else self._by_features)(paths, choose(device))
+        rows = probabilities.clip(probabilities.softmax(logits / self.temperature), self.clip)
+        return [
+            Answer(path, fault=broken[index]) if index in broken else Answer(path, tuple(row))
+            for index, (path, row) in enumerate(zip(paths, rows.tolist(), strict=True))
+        ]
+
+    def _by_features(self, paths: Sequence[Path], device: torch.device) -> tuple[Array, dict[int, str]]:
+        """(n, classes): the frozen network's features and the head on them."""
+        import torch
+
         from .features import Extractor
         from .store import Store
 
-        extractor = Extractor(self.network, self.how, choose(device), BATCH)
+        extractor = Extractor(self.network, self.how, device, BATCH)
         with tempfile.TemporaryDirectory(prefix="gpu-predict-") as folder:
             store = Store(Path(folder), extractor.recipe(self.digest), self.network.width)
             table = extractor.run(paths, store, _nothing)
-        logits = self.head.logits(torch.from_numpy(table.rows)).numpy()
-        rows = probabilities.clip(probabilities.softmax(logits / self.temperature), self.clip)
-        return [
-            Answer(path, fault=table.broken[index]) if index in table.broken else Answer(path, tuple(row))
-            for index, (path, row) in enumerate(zip(paths, rows.tolist(), strict=True))
-        ]
+        return self.head.logits(torch.from_numpy(table.rows)).numpy(), table.broken
+
+    def _through(self, paths: Sequence[Path], device: torch.device) -> tuple[Array, dict[int, str]]:
+        """(n, classes): of a network that was trained itself."""
+        from . import precision, views
+        from .forward import Forward
+
+        forward = Forward(self.network.whole.to(device), self.how, device, precision.choose(device))
+        found = views.logits(forward, paths, self.views, BATCH)
+        return found.rows, found.broken
 
     def probabilities(self, paths: Sequence[Path]) -> Array:
         """(n, classes), one row for each path. TrainerError names a photograph that cannot be read."""
@@ -94,7 +112,7 @@ def load(run: Path) -> Predictor:
         network = models.build(names.check(document["architecture"]))
         how = Preprocessing.from_document(document["preprocessing"])
         temperature, clip = float(document["temperature"]), float(document["clip"])
-        digest = str(document["sha256"])
+        digest, views = str(document["sha256"]), int(document.get("views", 0))
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(run) from error
     state = weights.load(weights.Weights(run / run_folder.WEIGHTS, digest, "this run"))
@@ -105,7 +123,7 @@ def load(run: Path) -> Predictor:
         raise _damaged(run) from error
     if head.weight.shape != (len(classes), network.width):
         raise _damaged(run)
-    return Predictor(network, head, how, classes, temperature, clip, digest)
+    return Predictor(network, head, how, classes, temperature, clip, digest, views)
 
 
 def _document(run: Path) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -39,11 +41,14 @@ def painted(tmp_path: Path) -> Path:
 def train(tmp_path: Path) -> Callable[..., tuple[Path, list[str]]]:
     """Train in this process; the run's folder and what was said."""
 
-    def run(root: Path, *, out: str = "out", sample: bool = False, epochs: int | None = None) -> tuple[Path, list[str]]:
+    def run(
+        root: Path, *, out: str = "out", sample: bool = False, epochs: int | None = None, **more: Any
+    ) -> tuple[Path, list[str]]:
         said: list[str] = []
         options = job.Options(
             tmp_path / out, tmp_path / "cache", "efficientnet_lite0", weights.Wanted(), epochs, 8, 0, "cpu"
         )
+        options = replace(options, **more)
         job.Job(options, data.walk(root, sample=sample), said.append).run()
         return tmp_path / out, said
 

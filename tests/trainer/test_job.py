@@ -13,6 +13,9 @@ import pytest
 
 from trainer import predict
 from trainer.errors import TrainerError
+from trainer.plan import Plan
+
+from .conftest import paint
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "dogscats-kaggle" / "train.zip"
 Train = Callable[..., tuple[Path, list[str]]]
@@ -120,3 +123,58 @@ def test_wrong_usage_is_said_without_torch(tmp_path: Path, arguments: list[str],
     assert done.returncode == code
     assert words in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_classes_by_name_where_accuracy_counts(painted: Path, train: Train) -> None:
+    ids = [f"{number}.jpg" for number in range(11, 0, -1)]
+    sample = "name,animal\n" + "".join(f"{name},cat\n" for name in ids)
+    (painted / "sample_submission.csv").write_text(sample)
+    out, _ = train(painted, metric="accuracy")
+    with (out / "submission.csv").open() as file:
+        rows = {row["name"]: row["animal"] for row in csv.DictReader(file)}
+    assert rows == {name: "dog" if int(name[:-4]) % 2 else "cat" for name in ids}
+
+
+def test_a_test_set_that_is_not_the_competition_s_is_refused_first(painted: Path, train: Train) -> None:
+    (painted / "sample_submission.csv").write_text("id,label\n1,0.5\n99,0.5\n")
+    with pytest.raises(TrainerError, match="no photograph for 99"):
+        train(painted)
+
+
+def test_views_are_trained_on_and_kept(painted: Path, train: Train, tmp_path: Path) -> None:
+    plain, _ = train(painted)
+    more, _ = train(painted, out="more", views=2)
+    again, said = train(painted, out="again", views=2)
+    assert (more / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+    assert (more / "model.safetensors").read_bytes() != (plain / "model.safetensors").read_bytes()
+    assert json.loads((more / "result.json").read_text())["train"] == 16
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 3
+    assert json.loads((more / "manifest.json").read_text())["options"]["views"] == 2
+    assert any("accuracy" in line or "fit" in line for line in said)
+
+
+def test_through_the_network_and_back_from_its_files(painted: Path, train: Train) -> None:
+    plan = Plan(epochs=2, layers=1, batch=4, rates=(1e-4, 1e-3))
+    noisy(painted)
+    out, said = train(painted, plan=plan, find_rate=True, balanced=True)
+    result = json.loads((out / "result.json").read_text())
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    tuned = [event for event in events if event["event"] == "tuned"]
+    assert [event["epoch"] for event in tuned] == [0, 1, 2]
+    assert (out / "rates.png").read_bytes().startswith(b"\x89PNG")
+    assert not (out / "tuning.safetensors").exists()
+    helped = min(event["val_loss"] for event in tuned) < tuned[0]["val_loss"]
+    assert json.loads((out / "model.json").read_text())["views"] == (2 if helped else 0)
+    assert any("is kept" in line for line in said)
+    rows = predict.load(out).probabilities([painted / "test" / f"{name}.jpg" for name in answers(out)])
+    assert numpy.allclose(rows[:, 1], list(answers(out).values()), atol=2e-3)
+    assert result["stages"]["network"] > 0
+
+
+def noisy(root: Path) -> None:
+    """Photographs that are hard to tell apart: something is left for the network to learn."""
+    for part in ("train", "valid"):
+        for name in ("cat", "dog"):
+            for number, path in enumerate(sorted((root / part / name).iterdir())):
+                grey = 120 + (8 if name == "cat" else -8)
+                paint(path, (grey, 120, 240 - grey), number + 1000 * len(part))

@@ -38,7 +38,7 @@ class Answered:
 class Facts:
     """A finished training. Photographs are named by where they are under `root`.
 
-    `result` is what result.json holds; of it `expected` (the log losses with their intervals, calibration.Answers),
+    `result` is what result.json holds; of it `expected` (the log losses with their intervals, calibration.Calibration),
     `stages` (seconds by name) and `limiting` (one of them) may be missing. `weights` has the `source` and `sha256` of
     what the training began with, `manifest` is manifest.json.
     """
