@@ -70,6 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(asked: argparse.Namespace) -> None:
     _check(asked)
     found = data.walk(asked.data.absolute(), sample=asked.sample)
+    if asked.unfreeze is not None:
+        # Without it cuBLAS is not deterministic, and torch refuses it; it is read when CUDA begins.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Only now: torch takes seconds, and what is wrong so far should be said at once.
     from . import job, stages, weights
 

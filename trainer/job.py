@@ -205,7 +205,8 @@ class _Training:
         """The better one by the validation photographs: the network through which was trained, or the one before."""
         options, how = self.options, models.preprocessing(self.options.model)
         place = options.out / run_folder.TUNING_CHECKPOINT
-        arithmetic = precision.choose(self.processor)
+        # On a CPU, the short floats were seen to save nothing on the way back.
+        arithmetic = precision.choose(self.processor) if self.processor.type == "cuda" else torch.float32
         seams = Seams(self.processor, place, self.log.say, self.log.tuned, arithmetic)
         if options.find_rate:
             plan = self._rated(before.network, found, plan, seams)

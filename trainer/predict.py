@@ -81,10 +81,13 @@ class Predictor:
 
     def _through(self, paths: Sequence[Path], device: torch.device) -> tuple[Array, dict[int, str]]:
         """(n, classes): of a network that was trained itself."""
+        import torch
+
         from . import precision, views
         from .forward import Forward
 
-        forward = Forward(self.network.whole.to(device), self.how, device, precision.choose(device))
+        arithmetic = precision.choose(device) if device.type == "cuda" else torch.float32
+        forward = Forward(self.network.whole.to(device), self.how, device, arithmetic)
         found = views.logits(forward, paths, self.views, BATCH)
         return found.rows, found.broken
 
