@@ -107,7 +107,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Pillow's own conversion of 16-bit grey clips at 255: nearly every pixel would be white."""
-    values = numpy.asarray(image, dtype=numpy.float64)
+    values = numpy.nan_to_num(numpy.asarray(image, dtype=numpy.float64))
     top = 255.0 if values.max() <= 255 else 65535.0
     return Image.fromarray((values.clip(0, top) * (255.0 / top)).round().astype(numpy.uint8))
 

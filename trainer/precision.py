@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -38,7 +38,8 @@ def shorten(module: nn.Module, precision: torch.dtype) -> None:
 
 def running(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
     """The context in which a network computes in `precision`."""
-    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+    # torch 2.0 refuses to be told of float32, even when nothing is to be done.
+    return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)
 
 
 def _cpu_flags(listing: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
