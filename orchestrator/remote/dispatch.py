@@ -114,7 +114,6 @@ def _why_not(connection: Connection, completed: Completed) -> GpuError:
     if connection.run(f"test -x {python}", timeout=ANSWER_SECONDS).exit_code:
         return GpuError(
             f"~/{python} is not on {host}, so nothing can be trained there",
-            "The machine is still being set up, or was never: run ami/provision.sh on it. On a machine of your own "
-            "~/gpu/env is a Python environment with torch, or a link to one",
+            "Make it ready with: gpu doctor --fix",
         )
     return CommandFailed(host, completed)

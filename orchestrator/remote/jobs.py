@@ -46,6 +46,12 @@ def ready(connection: Connection) -> Readiness:
     if not facts.get("tmux"):
         install = "Install it there with `gpu ssh -- sudo apt-get install -y tmux`, or ask whoever runs the machine"
         raise ToolMissing("tmux", where, install)
+    memory, needed = facts.get("memory_mib"), int(facts["needed_mib"])
+    if memory is not None and int(memory) < needed:
+        raise GpuError(
+            f"{int(memory)} MiB of memory are free {where}, and a run needs {needed} MiB",
+            "End what else runs there, add swap, or take a larger machine: gpu resize",
+        )
     return Readiness(
         python=str(facts["python"]),
         free_bytes=int(facts["free_bytes"]),

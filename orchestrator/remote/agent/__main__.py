@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from trainer import memory
+
 from . import places, turns
 from .beginning import start
 from .ending import cancel
@@ -29,6 +31,8 @@ def ready() -> dict[str, Any]:
         "free_bytes": shutil.disk_usage(str(places.home())).free,
         "home": str(places.home()),
         "busy": holder() or next(iter(turns.waiting()), None),
+        "memory_mib": memory.available(),
+        "needed_mib": memory.FLOOR_MIB,
         "data": sorted(name for name in whole if not name.startswith(".")),
     }
 
