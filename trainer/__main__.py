@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from . import data, names, run_folder
+from . import data, memory, names, run_folder
 from .errors import TrainerError, UsageError
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(asked: argparse.Namespace) -> None:
     _check(asked)
     found = data.walk(asked.data.absolute(), sample=asked.sample)
+    memory.check()
     if asked.unfreeze is not None:
         # Without it cuBLAS is not deterministic, and torch refuses it; it is read when CUDA begins.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

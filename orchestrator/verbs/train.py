@@ -140,6 +140,8 @@ def make_job(run_id: str, digest: str, request: Request, facts: Mapping[str, Any
         argv += ["--epochs", str(request.epochs)]
     if request.sample:
         argv.append("--sample")
+    if facts.get("price_per_hour") is not None:
+        argv += ["--price-per-hour", str(facts["price_per_hour"])]
     return {
         "run_id": run_id,
         "data": request.data,

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from trainer import checkpoint, data, job, weights
+from trainer.logbook import Logbook
 
 Ready = Callable[[str], bool]
 
@@ -83,14 +84,14 @@ class Struck(BaseException):
 def test_what_is_done_is_not_done_again(
     painted: Path, tmp_path: Path, epochs: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell = job.Job._epoch
+    tell = Logbook.fitted
 
-    def strike(self: job.Job, entry: dict[str, object]) -> None:
+    def strike(self: Logbook, entry: dict[str, object]) -> None:
         if entry["epoch"] == 3:
             raise Struck
         tell(self, entry)
 
-    monkeypatch.setattr(job.Job, "_epoch", strike)
+    monkeypatch.setattr(Logbook, "fitted", strike)
     with pytest.raises(Struck):
         run(painted, tmp_path, resume=False, epochs=epochs)
     monkeypatch.undo()
