@@ -107,8 +107,15 @@ def _train(asked: argparse.Namespace) -> None:
         _say("this submission is of the sample alone")
     if result["quarantined"]:
         _say(f"{len(result['quarantined'])} photographs could not be read; result.json names them")
-    _say(f"accuracy {result['accuracy']:.4f} on {result['valid']} validation photographs")
-    _say(f"log loss {result['log_loss']:.4f} ({result['log_loss_raw']:.4f} before temperature and clipping)")
+    right, loss = result["expected"]["accuracy"], result["expected"]["log_loss"]["clipped"]
+    _say(f"accuracy {right['value']:.4f} ({_between(right)}) on {result['valid']} validation photographs")
+    _say(
+        f"log loss {loss['value']:.4f} ({_between(loss)}); {result['log_loss_raw']:.4f} before temperature and clipping"
+    )
+
+
+def _between(estimate: dict[str, float]) -> str:
+    return f"{estimate['low']:.4f} to {estimate['high']:.4f}"
 
 
 def _plan(asked: argparse.Namespace) -> Plan | None:

@@ -15,7 +15,7 @@ from trainer import run_folder
 from ..errors import GpuError, UsageError, nearest
 from ..remote.job import CANCELLED
 
-OWN_OPTIONS = ("--data", "--out", "--cache", "--model")
+OWN_OPTIONS = ("--data", "--out", "--cache", "--model", "--price-per-hour")
 """Of the trainer's command: these are the run's own, or have a column."""
 
 
