@@ -15,7 +15,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from . import data, memory, names, run_folder
-from .errors import TrainerError, UsageError
+from .endings import ending
+from .errors import UsageError
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -44,30 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        _train(asked)
-    except TrainerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except ModuleNotFoundError as error:
-        print(
-            f"error: the Python at {sys.prefix} has no {error.name}. Install gpu's [trainer] extra there.",
-            file=sys.stderr,
-        )
-        return 1
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error: the run failed: {error.strerror or error}{where}. Mend it and run again.", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return ending(lambda: _train(asked), "Mend it and run again")
     except Terminated:
         print("terminated; what is done is kept, and --resume goes on from there", file=sys.stderr)
         return 143
-    return 0
 
 
-def _train(asked: argparse.Namespace) -> None:
+def _train(asked: argparse.Namespace) -> int:
     _check(asked)
     found = data.walk(asked.data.absolute(), sample=asked.sample)
     memory.check()
@@ -112,6 +96,7 @@ def _train(asked: argparse.Namespace) -> None:
     _say(
         f"log loss {loss['value']:.4f} ({_between(loss)}); {result['log_loss_raw']:.4f} before temperature and clipping"
     )
+    return 0
 
 
 def _between(estimate: dict[str, float]) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy
 import torch
@@ -20,10 +18,8 @@ from .augment import Augmentation, Pixels
 from .data import Photo
 from .errors import TrainerError
 from .images import Undecodable
+from .lookahead import Item, Result, lookahead
 from .reading import processors
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -74,18 +70,9 @@ class Epochs:
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], most: int) -> Generator[Result, None, None]:
     """`function` of each item, in their order, `most` of them at a time under way in threads."""
-    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(processors(), "decoder") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) >= most:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        # Closed with this one, the inner generator cancels what has not begun.
+        yield from lookahead(pool, function, items, most)
 
 
 def unreadable(path: Path, error: Exception) -> TrainerError:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import names, run_folder
 from .data import natural
+from .endings import ending
 from .errors import TrainerError
 
 if TYPE_CHECKING:
@@ -228,24 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    try:
-        return _predict(asked)
-    except TrainerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except ModuleNotFoundError as error:
-        print(
-            f"error: the Python at {sys.prefix} has no {error.name}. Install gpu's [trainer] extra there.",
-            file=sys.stderr,
-        )
-        return 1
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{where}. Mend it and predict again.", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return ending(lambda: _predict(asked), "Mend it and predict again")
 
 
 def _predict(asked: argparse.Namespace) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy
 
 from .images import Cut, Undecodable, decode
+from .lookahead import lookahead
 from .recipe import Recipe
 from .stages import Stages
 
@@ -39,17 +39,7 @@ class Reader:
 
     def all(self, paths: Sequence[Path], pool: ThreadPoolExecutor, ahead: int) -> Generator[Read, None, None]:
         """What is in each path, in their order, at most `ahead` at a time."""
-        pending: deque[Future[Read]] = deque()
-        try:
-            for path in paths:
-                pending.append(pool.submit(self._one, path))
-                if len(pending) >= ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        return lookahead(pool, self._one, paths, ahead)
 
     def _one(self, path: Path) -> Read:
         try:
