@@ -197,7 +197,7 @@ def test_where_there_is_no_environment(box: Box) -> None:
     box.evening.prepare()
     (box.machine.home / "gpu" / "env").unlink()
     assert "a link to one" in box.gpu("doctor")
-    assert "On a machine of your own ~/gpu/env is" in box.refused("train", "--data", "shapes")
+    assert "gpu doctor --fix" in box.refused("train", "--data", "shapes")
 
 
 def test_a_box_that_is_silent_or_another_one(box: Box) -> None:

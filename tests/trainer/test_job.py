@@ -154,7 +154,7 @@ def test_views_are_trained_on_and_kept(painted: Path, train: Train, tmp_path: Pa
 
 
 def test_through_the_network_and_back_from_its_files(painted: Path, train: Train) -> None:
-    plan = Plan(epochs=2, layers=1, batch=4, rates=(1e-4, 1e-3))
+    plan = Plan(epochs=2, layers=1, batch=2, rates=(1e-4, 1e-3))
     noisy(painted)
     out, said = train(painted, plan=plan, find_rate=True, balanced=True)
     result = json.loads((out / "result.json").read_text())

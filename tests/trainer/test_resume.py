@@ -46,7 +46,7 @@ def struck(process: subprocess.Popen[str], ready: Ready, number: int) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_struck_in_the_fit_it_ends_in_the_same_weights(painted: Path, tmp_path: Path, number: int) -> None:
-    epochs = ("--epochs", "600")
+    epochs = ("--epochs", "300")
     finish(begin(painted, tmp_path / "whole", tmp_path / "cache", *epochs))
     out = tmp_path / "struck"
     process = begin(painted, out, tmp_path / "other", *epochs)

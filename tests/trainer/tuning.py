@@ -37,13 +37,14 @@ def small(name: str = "shufflenet_v2_x0_5", classes: int = 2) -> models.Network:
 def main(arguments: list[str]) -> int:
     asked = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
-    checkpoint.WRITE_SECONDS = 0.1
+    # Often, however slow the disk is: so short a training would else be over before the first one.
+    checkpoint.WRITE_SECONDS, checkpoint._SHARE = 0.1, 1.0
     found = data.walk(asked.data)
     plan = Plan(epochs=asked.epochs, layers=asked.layers, batch=asked.batch, rates=(1e-4, 1e-3), seed=3, patience=99)
 
     def tell(entry: dict[str, Any]) -> None:
         print("epoch", entry["epoch"], entry["val_loss"], flush=True)
-        if entry["epoch"] == 1 and asked.file_limit:
+        if asked.file_limit and (asked.out / "tune.safetensors").exists():
             resource.setrlimit(resource.RLIMIT_FSIZE, (asked.file_limit, resource.RLIM_INFINITY))
         if entry["epoch"] == 0 and asked.room:
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -73,6 +74,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--file-limit", type=int, default=0, help="bytes, from the first epoch on")
+    parser.add_argument("--file-limit", type=int, default=0, help="bytes, after the first checkpoint")
     parser.add_argument("--room", type=int, default=0, help="MiB of address space more than after the first validation")
     return parser
