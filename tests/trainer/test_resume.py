@@ -59,12 +59,12 @@ def test_struck_in_the_fit_it_ends_in_the_same_weights(painted: Path, tmp_path: 
     resumed = finish(begin(painted, out, tmp_path / "other", *epochs, "--resume"))
     if number == signal.SIGTERM:
         assert "going on from the checkpoint" in resumed
-        assert "Epoch 1/600" not in resumed
+        assert "Epoch 1/300" not in resumed
     assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
     assert (out / "submission.csv").read_bytes() == (tmp_path / "whole" / "submission.csv").read_bytes()
     assert not (out / "checkpoint.safetensors").exists()
     events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [event["epoch"] for event in events if event["event"] == "epoch"] == list(range(1, 601))
+    assert [event["epoch"] for event in events if event["event"] == "epoch"] == list(range(1, 301))
 
 
 def run(root: Path, tmp_path: Path, *, resume: bool, epochs: int | None = None) -> list[str]:
