@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from . import lbfgs
+from .adam import Adam
 from .checkpoint import Progress
 from .probabilities import Array, doubted_loss, softmax
+from .regression import Problem
 
 DECAYS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Strongest first: each is solved from where the one before it has ended."""
 _BATCH = 64
-_BLOCK = 4096
+_BLOCK = 512
 Tell = Callable[[dict[str, Any]], None]
 
 
@@ -77,7 +80,7 @@ def converged(
     The heads in `kept` are not solved again. `balanced`: every class weighs the same, however many photographs it has.
     """
     tensors = dict(kept.tensors) if kept else {}
-    problem = _Problem.of(train, classes, balanced)
+    problem = Problem.of(train.rows, train.labels, classes, balanced)
     candidates: list[tuple[float, Head]] = []
     head: Head | None = None
     for step, decay in enumerate(DECAYS, 1):
@@ -85,7 +88,7 @@ def converged(
         if names[0] in tensors:
             head = Head(tensors[names[0]], tensors[names[1]], decay)
         else:
-            head = problem.solved(decay, head)
+            head = _solved(problem, decay, head)
             tell({"epoch": step, "epochs": len(DECAYS), "weight_decay": decay, **_scores(head, train, valid)})
             tensors.update(zip(names, (head.weight, head.bias), strict=True))
             if kept:
@@ -109,127 +112,38 @@ class Passes:
 
 def in_epochs(train: Part, valid: Part, how: Passes, *, tell: Tell, kept: Progress | None = None) -> Head:
     """Adam, `how.epochs` passes over shuffled batches of 64, `tell` hears of each; goes on from `kept`."""
-    problem = _Problem.of(train, how.classes, how.balanced)
+    problem = Problem.of(train.rows, train.labels, how.classes, how.balanced)
     order = torch.Generator().manual_seed(how.seed)
-    weight, bias = problem.parameters(how.start)
-    optimizer = torch.optim.Adam([weight, bias], lr=1e-3)
-    done = _restore(kept.tensors, (weight, bias), optimizer, order) if kept and kept.tensors else 0
+    adam, done = Adam.at(_start(problem, how.start)), 0
+    if kept and kept.tensors:
+        adam, done = Adam.of(kept.tensors, train.rows.device), int(kept.tensors["epoch"])
+        order.set_state(kept.tensors["order"])
     for epoch in range(done + 1, how.epochs + 1):
         shuffled = torch.randperm(len(train.rows), generator=order).to(train.rows.device)
         for batch in torch.split(shuffled, _BATCH):
-            optimizer.zero_grad()
-            torch.autograd.backward(problem.loss_of(batch, weight, bias))
-            optimizer.step()
-        head = problem.head(weight, bias, 0.0)
-        tell({"epoch": epoch, "epochs": how.epochs, **_scores(head, train, valid)})
+            adam.step(problem.slope(batch, adam.point))
+        tell({"epoch": epoch, "epochs": how.epochs, **_scores(_head(problem, adam.point, 0.0), train, valid)})
         if kept:
-            kept.save(_state((weight, bias), optimizer, order, epoch))
-    return problem.head(weight, bias, 0.0)
+            kept.save({**adam.state(), "epoch": torch.tensor(epoch), "order": order.get_state()})
+    return _head(problem, adam.point, 0.0)
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """Weighted cross entropy of a linear head on standardized features.
-
-    The features stay as they are, in float32 and uncopied: their standardization is a change of the parameters. What
-    is small (parameters, logits, losses) is double.
-    """
-
-    train: Part
-    mean: Tensor
-    spread: Tensor
-    """(width), double."""
-    weights: Tensor
-    """(classes), double: what one photograph of each class weighs."""
-
-    @classmethod
-    def of(cls, train: Part, classes: int, balanced: bool) -> _Problem:
-        counts = torch.bincount(train.labels, minlength=classes).double().clamp(min=1)
-        weights = len(train.labels) / (classes * counts) if balanced else torch.ones_like(counts)
-        return cls(train, *_statistics(train.rows), weights)
-
-    def parameters(self, start: Head | None) -> tuple[Tensor, Tensor]:
-        """The weight (classes, width) and the bias (classes) to begin with, for standardized features."""
-        device, shape = self.mean.device, (len(self.weights), len(self.mean))
-        weight = torch.zeros(shape, dtype=torch.double, device=device)
-        bias = torch.zeros(shape[0], dtype=torch.double, device=device)
-        if start is not None:
-            scaled = start.weight.to(device)
-            weight, bias = scaled * self.spread, start.bias.to(device) + scaled @ self.mean
-        return weight.requires_grad_(), bias.requires_grad_()
-
-    def solved(self, decay: float, start: Head | None) -> Head:
-        """The head of the least loss plus decay / 2 times the square of the weight, looked for from `start` on."""
-        weight, bias = self.parameters(start)
-        optimizer = torch.optim.LBFGS(
-            [weight, bias],
-            max_iter=200,
-            history_size=10,
-            tolerance_grad=1e-6,
-            tolerance_change=1e-8,
-            line_search_fn="strong_wolfe",
-        )
-
-        def objective() -> Tensor:
-            optimizer.zero_grad()
-            loss = self.loss(weight, bias) + decay / 2 * weight.square().sum()
-            torch.autograd.backward(loss)
-            return loss
-
-        optimizer.step(objective)  # type: ignore[no-untyped-call]
-        return self.head(weight, bias, decay)
-
-    def loss(self, weight: Tensor, bias: Tensor) -> Tensor:
-        scaled = weight / self.spread
-        # Not `rows @ scaled.T`: the gradient of that is several times slower for a few classes.
-        logits = functional.linear(self.train.rows, scaled.float()).double() + (bias - scaled @ self.mean)
-        return functional.cross_entropy(logits, self.train.labels, self.weights)
-
-    def loss_of(self, batch: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        inputs = (self.train.rows[batch] - self.mean) / self.spread
-        return functional.cross_entropy(inputs @ weight.T + bias, self.train.labels[batch], self.weights)
-
-    def head(self, weight: Tensor, bias: Tensor, decay: float) -> Head:
-        scaled = weight.detach() / self.spread
-        return Head(scaled.cpu(), (bias.detach() - scaled @ self.mean).cpu(), decay)
+def _solved(problem: Problem, decay: float, start: Head | None) -> Head:
+    """The head of the least loss plus decay / 2 times the square of the weight, looked for from `start` on."""
+    found = lbfgs.minimize(lambda point: problem.loss(point, decay), _start(problem, start))
+    return _head(problem, found.point, decay)
 
 
-def _state(
-    parameters: tuple[Tensor, Tensor], optimizer: torch.optim.Optimizer, order: torch.Generator, epoch: int
-) -> dict[str, Tensor]:
-    """All that the next pass depends on."""
-    tensors = {"weight": parameters[0], "bias": parameters[1], "order": order.get_state(), "epoch": torch.tensor(epoch)}
-    for index, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
-    return tensors
+def _start(problem: Problem, head: Head | None) -> Tensor:
+    if head is None:
+        return problem.origin()
+    device = problem.mean.device
+    return problem.point(head.weight.to(device), head.bias.to(device))
 
 
-def _restore(
-    tensors: dict[str, Tensor],
-    parameters: tuple[Tensor, Tensor],
-    optimizer: torch.optim.Optimizer,
-    order: torch.Generator,
-) -> int:
-    """The reverse of `_state`; the passes that are done."""
-    with torch.no_grad():
-        parameters[0].copy_(tensors["weight"])
-        parameters[1].copy_(tensors["bias"])
-    order.set_state(tensors["order"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("adam."):
-            _, index, what = name.split(".")
-            state.setdefault(int(index), {})[what] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return int(tensors["epoch"])
-
-
-def _statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread (width) in double, block by block."""
-    blocks = torch.split(rows, _BLOCK)
-    mean = sum((block.double().sum(0) for block in blocks), torch.zeros_like(rows[0]).double()) / len(rows)
-    squares = sum(((block - mean).square().sum(0) for block in blocks), torch.zeros_like(mean))
-    return mean, (squares / len(rows)).sqrt() + 1e-6
+def _head(problem: Problem, point: Tensor, decay: float) -> Head:
+    weight, bias = problem.folded(point)
+    return Head(weight.cpu(), bias.cpu(), decay)
 
 
 def _scores(head: Head, train: Part, valid: Part) -> dict[str, float]:

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy
 import pytest
 import torch
@@ -87,3 +92,19 @@ def test_lines_read_as_those_of_keras() -> None:
     assert fit.line({"epoch": 1, "epochs": 5, **figures}) == "Epoch 1/5" + after
     step = {"epoch": 2, "epochs": 6, "weight_decay": 0.3}
     assert fit.line({**step, **figures}) == "fit 2/6 - weight decay: 0.3" + after
+
+
+def test_a_plain_run_imports_no_compiler(painted: Path, tmp_path: Path, train: Callable[..., object]) -> None:
+    """With a warm cache, they would be a third of the processor time of a run."""
+    train(painted)
+    script = (
+        "import sys; from trainer.__main__ import main; code = main(sys.argv[1:]); "
+        "print('imported', *sorted({'torch._dynamo', 'torch._inductor', 'sympy', 'torchvision', 'matplotlib', "
+        "'trainer.lbfgs', 'trainer.adam'} & set(sys.modules))); sys.exit(code)"
+    )
+    words = ["--data", str(painted), "--cache", str(tmp_path / "cache"), "--device", "cpu", "--batch-size", "8"]
+    for more in ([], ["--epochs", "2"]):
+        argv = [sys.executable, "-c", script, *words, "--out", str(tmp_path / f"plain{len(more)}"), *more]
+        done = subprocess.run(argv, text=True, capture_output=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.splitlines()[-1] == "imported trainer.adam trainer.lbfgs", done.stdout
