@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-RATE = 1e-3
+RATE = 2e-3
+"""Twice torch's: of the rates tried on real features, the best after one pass and no worse after five."""
 _MEANS, _SQUARES = 0.9, 0.999
 _EPSILON = 1e-8
 

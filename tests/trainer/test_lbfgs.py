@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer import lbfgs
-from trainer.adam import Adam
+from trainer.adam import RATE, Adam
 from trainer.linesearch import CURVATURE, DECREASE, Function, Line, Step
 from trainer.regression import Problem
 
@@ -171,7 +171,7 @@ def test_adam_steps_as_torch_does() -> None:
     random = torch.Generator().manual_seed(0)
     gradients = torch.randn(50, 40, generator=random, dtype=torch.double)
     peer = torch.zeros(40, dtype=torch.double, requires_grad=True)
-    solver = torch.optim.Adam([peer], lr=1e-3)
+    solver = torch.optim.Adam([peer], lr=RATE)
     ours = Adam.at(torch.zeros(40, dtype=torch.double))
     for number, gradient in enumerate(gradients):
         if number == 20:
