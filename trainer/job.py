@@ -187,7 +187,7 @@ class _Training:
     def _kept(self, found: rows.Rows) -> checkpoint.Progress:
         """The checkpoint of the fit, of the same wish and the same features alone."""
         options = self.options
-        asked = f"2 {options.epochs} {options.seed} {options.balanced} {self.data.classes}"
+        asked = f"3 {options.epochs} {options.seed} {options.balanced} {self.data.classes}"
         running = hashlib.sha256(asked.encode("utf-8", "surrogateescape"))
         for part in (found.train, found.valid):
             running.update(part.rows.numpy().data)
