@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -262,6 +263,33 @@ def test_a_network_that_swallows_everything(cloud: Cloud, monkeypatch: pytest.Mo
         assert time.monotonic() - began < 5
     assert found["network"].good is False
     assert found["machine"].good is None
+
+
+@pytest.mark.parametrize(("drops", "answers"), [(1, True), (2, False)])
+def test_one_dropped_connection_is_no_news(drops: int, answers: bool) -> None:
+    """A reset, as of a proxy that is busy: once it is asked again, twice it is the network's trouble."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for number in range(2):
+                with listening.accept()[0] as connection:
+                    if number < drops:
+                        # Closed with nobody told and something unread: the other end sees a reset.
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        continue
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        thread = Thread(target=serve, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        if answers:
+            assert clock.ask(url, direct=True).url == url
+        else:
+            with pytest.raises(GpuError, match="does not answer"):
+                clock.ask(url, direct=True)
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def test_a_look_ends_by_the_clock() -> None:

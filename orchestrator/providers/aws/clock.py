@@ -29,17 +29,28 @@ class Answer:
 
 
 def ask(url: str, *, direct: bool = False) -> Answer:
-    """One question that needs no credentials; GpuError says why there is no answer. `direct`: through no proxy."""
+    """A question that needs no credentials; GpuError says why there is no answer. `direct`: through no proxy."""
     opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if direct else []))
+    try:
+        try:
+            return _once(opener, url)
+        except (urllib.error.URLError, ConnectionResetError) as error:
+            # A server or a proxy that is busy drops a connection now and then; boto3 would try again, too.
+            if not isinstance(getattr(error, "reason", error), ConnectionResetError):
+                raise
+            return _once(opener, url)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        reason = str(getattr(error, "reason", error)).rstrip(".")
+        raise GpuError(f"{url} does not answer: {reason}", "Check the network and its proxy") from error
+
+
+def _once(opener: urllib.request.OpenerDirector, url: str) -> Answer:
     began = time.time()
     try:
         with opener.open(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT) as answer:
             date = answer.headers["Date"]
     except urllib.error.HTTPError as error:
         date = error.headers["Date"]
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        reason = str(getattr(error, "reason", error)).rstrip(".")
-        raise GpuError(f"{url} does not answer: {reason}", "Check the network and its proxy") from error
     ended = time.time()
     return Answer(url, ended - began, _skew(date, (began + ended) / 2))
 
