@@ -97,6 +97,14 @@ def test_wrong_usage_is_two_and_no_traceback(words: tuple[str, ...], capsys: pyt
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(("words", "meant"), [(("trian",), "train"), (("data", "perpare"), "prepare")])
+def test_a_mistyped_command_is_guessed(words: tuple[str, ...], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, said = run(capsys, *words)
+    assert code == 2
+    assert said.count("Did you mean") == 1
+    assert meant in said.partition("Did you mean")[2]
+
+
 def test_help_needs_neither_boto3_nor_torch_nor_moto() -> None:
     script = (
         "import sys; from orchestrator.cli.main import gpu;"

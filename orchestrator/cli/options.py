@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from .. import settings
+from ..errors import nearest
 from ..settings import Home, Settings
 from ..state import StateFile
 from ..verbs.desk import Desk
@@ -112,6 +113,15 @@ class Group(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += everywhere(environment=bool(self.sections))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        # Clicks before 8.4 do not guess, and the others only among commands that are loaded already.
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            guess = nearest(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"No such command '{args[0]}'. {guess}".strip(), ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         listed = {name for _, names in self.sections for name in names}
