@@ -17,6 +17,7 @@ from .difference import Difference, compare, room, weight
 from .lanes import lanes
 from .link import Link, linked
 from .meter import Meter
+from .outbound import Outbound
 from .sender import Part, send_file
 from .strangers import look
 from .tree import FILE, LINK, Manifest, Tree, decode, fingerprint
@@ -160,15 +161,17 @@ class _Push:
 
     def _send_whole(self, whole: Mapping[bytes, Part], meter: Meter) -> None:
         due = sum(self._tree.entries[name].size - part.size for name, part in whole.items())
-        with lanes(self._link, self._target, (len(whole), due)) as ways:
+        asked = request("join", self._target, checksum=False)
+        with lanes(self._link, asked, (len(whole), due)) as ways:
+            out = Outbound(ways)
 
             def told(count: int) -> None:
                 meter.bytes(count)
                 ways.beat()
 
             for name, part in whole.items():
-                self._send_file(ways.freest(self._tree.entries[name].size), (name, part), meter, told)
-            ways.end()
+                self._send_file(out.freest(self._tree.entries[name].size), (name, part), meter, told)
+            out.end()
 
     def _send_file(self, wire: Wire, asked: tuple[bytes, Part], meter: Meter, told: Callable[[int], None]) -> None:
         name, part = asked
