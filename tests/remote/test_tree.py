@@ -594,6 +594,24 @@ def test_what_changes_in_mid_pull_comes_on_the_second_try(machine: Machine, tmp_
     assert sum(home[name] == new[name] for name in home) >= 10
 
 
+def test_what_the_machine_remembers_wrongly_does_not_come_home(machine: Machine, tmp_path: Path) -> None:
+    """It sends what it has hashed before without hashing it again; at home every byte is."""
+    there, target = machine.home / "gpu/runs/x", PurePosixPath("gpu/runs/x")
+    there.mkdir(parents=True)
+    for name, count in ((b"small", 20_000), (b"large", 700_000), (b"good", 20_000)):
+        (there / os.fsdecode(name)).write_bytes(random.randbytes(count))
+    tree = Tree(os.fsencode(there), StatCache(os.fsencode(there.with_name(".x.manifest"))))
+    tree.look()
+    for name in (b"small", b"large"):
+        tree.received(name, b"\1" * 32, None)
+    tree.save()
+    with Silent().progress("") as bar, pytest.raises(GpuError, match="2 files could not be brought home") as caught:
+        sync.pull(machine.address, target, tmp_path / "x", bar)
+    assert "small (changed)" in caught.value.what
+    assert "large (changed)" in caught.value.what
+    assert shape(tmp_path / "x") == {b"good": (there / "good").read_bytes()}
+
+
 def test_what_grows_or_vanishes_in_mid_pull_is_named(machine: Machine, tmp_path: Path) -> None:
     there, target = machine.home / "gpu/runs/x", PurePosixPath("gpu/runs/x")
     there.mkdir(parents=True)
@@ -617,7 +635,8 @@ def test_what_grows_or_vanishes_in_mid_pull_is_named(machine: Machine, tmp_path:
     home = shape(tmp_path / "x")
     named = int(caught.value.what.split()[0])
     assert len(home) == 21 - named
-    assert b"grows" not in home
+    # On a busy computer it may stand still for as long as its second try takes.
+    assert set(home.pop(b"grows", None) or b"x") == {ord("x")}
     assert all(data is not None and len(data) == 2_000_000 for data in home.values())
 
 
