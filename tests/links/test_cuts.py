@@ -22,7 +22,7 @@ from orchestrator.remote.exclusion import Occupied, held
 from orchestrator.remote.statcache import StatCache
 from orchestrator.remote.tree import FILE, Tree
 from orchestrator.reporter import Silent
-from tests.remote.conftest import Machine, eventually, kill, name_of
+from tests.remote.conftest import Machine, children, eventually, kill, name_of
 
 from .proxy import Proxy, proxied
 
@@ -312,6 +312,25 @@ def test_a_black_hole_in_any_connection_of_a_pull_is_noticed(machine: Machine, t
     sync.pull(address, TARGET, back, Joined(machine))
     assert time.monotonic() - began < 30
     assert len(proxy.back) > lanes.MOST
+    assert content(back) == content(there)
+
+
+def test_ctrl_c_ends_every_connection_of_a_pull(machine: Machine, tmp_path: Path, far) -> None:
+    _proxy, address = far
+    there, back = data_set(machine.home / TARGET, larger=FAR), tmp_path / "back"
+
+    class Interrupt(Joined):
+        def update(self, done: float, total: float | None = None, note: str = "") -> None:
+            super().update(done, total, note)
+            if done > 2_000_000:
+                raise KeyboardInterrupt
+
+    with watched(back, content(there)):
+        with pytest.raises(KeyboardInterrupt):
+            sync.pull(address, TARGET, back, Interrupt(machine))
+        assert not [pid for pid in children(os.getpid()) if name_of(pid).strip() == "ssh"]
+        copied = pull(address, back)
+    assert copied.bytes < BIG + FAR
     assert content(back) == content(there)
 
 
