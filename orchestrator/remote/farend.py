@@ -47,7 +47,7 @@ def main() -> int:
 def serve(wire: Wire, request: dict[str, Any]) -> None:
     """One copy to its end. What goes wrong here is answered, not raised."""
     try:
-        {"receive": receive, "join": join, "send": send}[request["verb"]](wire, request)
+        {"receive": receive, "join": join, "send": send, "give": give}[request["verb"]](wire, request)
     except OSError as error:
         name = error.filename
         shown = os.fsdecode(name) if isinstance(name, (str, bytes)) else ""
@@ -172,19 +172,35 @@ def send(wire: Wire, request: dict[str, Any]) -> None:
     wire.send(frames.ANSWER, json.dumps({"same": False, "left": left}).encode())
     wire.send(frames.MANIFEST, encode(tree.entries))
     wire.flush()
-    _give_what_is_asked(wire, tree)
+    try:
+        _give_what_is_asked(wire, tree)
+    finally:
+        # Whatever has become of the copy, what was read need not be read again.
+        tree.save()
+
+
+def give(wire: Wire, request: dict[str, Any]) -> None:
+    """Send beside another connection of the same copy, which has said what there is."""
+    wire.send_json({})
+    _give_what_is_asked(wire, Tree(os.path.realpath(os.path.abspath(os.fsencode(request["folder"]))), StatCache(b"")))
 
 
 def _give_what_is_asked(wire: Wire, tree: Tree) -> None:
+    parts: Manifest = {}
     while True:
         kind, payload = wire.receive()
-        if kind == frames.WANT:
-            failed = _give_out(wire, tree, decode(bytes(payload)))
-            tree.save()
-            wire.send_json({"failed": failed})
+        if kind == frames.PART:
+            parts = decode(bytes(payload))
+        elif kind == frames.WANT:
+            wire.send_json({"failed": _give_out(wire, tree, decode(bytes(payload)), parts)})
+            parts = {}
+        elif kind == frames.KEEP:
+            _learn(tree, bytes(payload[32:]), bytes(payload[:32]))
         elif kind == frames.AGAIN:
             wire.send(frames.MANIFEST, encode(_look_again(tree, bytes(payload).split(b"\0"))))
             wire.flush()
+        elif kind == frames.SHARE:
+            wire.send_json({})
         elif kind == frames.PUBLISH:
             return
         else:
@@ -198,19 +214,24 @@ def _look_again(tree: Tree, names: Iterable[bytes]) -> Manifest:
     return {name: tree.entries[name] for name in names if name in tree.entries and tree.entries[name].kind == FILE}
 
 
-def _give_out(wire: Wire, tree: Tree, wanted: Manifest) -> dict[str, str]:
-    """What could not be sent, and why."""
+def _give_out(wire: Wire, tree: Tree, asked: Manifest, parts: Manifest) -> dict[str, str]:
+    """What could not be sent as it was announced, and why. `parts`: what the other end has of some already."""
     failed = {}
-    for name, part in wanted.items():
-        entry = tree.entries[check_name(name)] if name in tree.entries else None
-        if entry is None or entry.kind != FILE:
-            raise Refused(f"a file that is not here: {name!r}")
-        sent, why = send_file(wire, tree.path(name), (name, entry), Part(part.size, part.digest), _ignored)
+    for name, entry in asked.items():
+        part = parts.get(name)
+        there = Part(part.size, part.digest) if part else Part()
+        sent, why = send_file(wire, tree.path(name), (name, entry), there, _ignored)
         if why:
             failed[os.fsdecode(name)] = why
         else:
-            tree.learn(name, sent)
+            _learn(tree, name, sent)
     return failed
+
+
+def _learn(tree: Tree, name: bytes, digest: bytes) -> None:
+    """Of a file that was sent as the walk had seen it, here or beside."""
+    if name in tree.entries:
+        tree.learn(name, digest)
 
 
 def _nothing() -> None:

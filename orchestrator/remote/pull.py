@@ -16,12 +16,14 @@ from . import wire as frames
 from .copying import FULL, Copied, Remaining, complaint, open_tree, persistently, request, size
 from .difference import Difference, compare, room, weight
 from .exclusion import Occupied
+from .inbound import Gathering, Haul
+from .lanes import Lanes, lanes
 from .link import Link, linked
 from .meter import Meter
-from .sender import HEADER, SMALL_HEADER, Part
+from .sender import Part
 from .staging import Refused, Staging, locked
 from .strangers import shown_name
-from .tree import FILE, FOLDER, LINK, Entry, Manifest, Tree, decode, encode, fingerprint
+from .tree import FILE, FOLDER, LINK, Manifest, Tree, decode, fingerprint
 
 MARGIN_BYTES = 64 << 20
 
@@ -44,7 +46,7 @@ def pull(
             with linked(address, asked) as link:
                 tree.look(link.beat)
                 tree.complete(link.beat)
-                return _Pull(link, (tree, staging), progress).run(remaining)
+                return _Pull(link, (source, tree, staging), progress).run(remaining)
 
     return persistently(attempt)
 
@@ -70,10 +72,9 @@ def _at_home(target: Path) -> Iterator[Staging]:
 
 
 class _Pull:
-    def __init__(self, link: Link, places: tuple[Tree, Staging], progress: Progress) -> None:
+    def __init__(self, link: Link, places: tuple[PurePosixPath, Tree, Staging], progress: Progress) -> None:
         self._link, self._wire, self._progress = link, link.wire, progress
-        self._tree, self._staging = places
-        self._failed: dict[bytes, str] = {}
+        self._source, self._tree, self._staging = places
 
     def run(self, remaining: Remaining) -> Copied:
         staged = self._staging.contents(self._link.beat)
@@ -130,92 +131,36 @@ class _Pull:
             self._staging.keep(name, digest)
         for name in difference.others:
             self._staging.folder(name)
-        self._ask(difference, wanted, meter)
-        if self._failed:
-            self._ask_again(wanted, meter)
+        haul = Haul(self._staging, wanted, meter)
+        self._take_files(difference, haul)
+        if haul.failed:
+            self._take_again(haul)
         self._wire.send(frames.PUBLISH)
         self._wire.flush()
         self._staging.publish(difference.gone, self._tree)
         meter.end()
-        if self._failed:
-            raise complaint(self._failed, "brought home")
+        if haul.failed:
+            raise complaint(haul.failed, "brought home")
 
-    def _ask(self, difference: Difference, wanted: Manifest, meter: Meter) -> None:
-        asked = {name: Entry(FILE, part.size, 0, part.digest) for name, part in difference.files.items()}
-        self._wire.send(frames.WANT, encode(asked))
-        self._wire.flush()
-        self._take_files(asked, wanted, meter)
+    def _take_files(self, difference: Difference, haul: Haul) -> None:
+        asked = request("give", self._source, checksum=False)
+        work = (len(difference.files), weight(difference, haul.wanted))
+        with lanes(self._link, asked, work) as ways:
+            gathering = Gathering(ways, haul, difference.files)
+            gathering.run()
+            ways.keep(gathering.beside())
 
-    def _ask_again(self, wanted: Manifest, meter: Meter) -> None:
+    def _take_again(self, haul: Haul) -> None:
         """Once more for what changed between the look and the sending."""
-        self._wire.send(frames.AGAIN, b"\0".join(self._failed))
+        self._wire.send(frames.AGAIN, b"\0".join(haul.failed))
         self._wire.flush()
         fresh = self._manifest()
         for name, entry in fresh.items():
-            if name not in self._failed or entry.kind != FILE:
+            if name not in haul.failed or entry.kind != FILE:
                 raise Refused(f"a file that was not asked for: {shown_name(name)}")
-        wanted.update(fresh)
+        haul.wanted.update(fresh)
         difference = Difference(files=dict.fromkeys(fresh, Part()))
-        self._check_room(difference, wanted)
+        self._check_room(difference, haul.wanted)
         for name in fresh:
-            del self._failed[name]
-        if fresh:
-            self._ask(difference, wanted, meter)
-
-    def _take_files(self, asked: Manifest, wanted: Manifest, meter: Meter) -> None:
-        waiting = dict(asked)
-        while True:
-            kind, payload = self._wire.receive()
-            if kind == frames.SMALL:
-                self._small(payload, waiting, wanted)
-                meter.bytes(len(payload))
-                meter.file()
-            elif kind == frames.FILE:
-                self._begin(bytes(payload), waiting, wanted)
-            elif kind == frames.DATA:
-                self._staging.data(payload)
-                meter.bytes(len(payload))
-            elif kind == frames.END:
-                self._end(bytes(payload), wanted)
-                meter.file()
-            elif kind == frames.ANSWER:
-                return self._finish(self._link.checked(bytes(payload)), waiting)
-            else:
-                raise Refused(f"a frame of no kind: {kind!r}")
-
-    def _small(self, payload: memoryview, waiting: Manifest, wanted: Manifest) -> None:
-        _mtime, length, _digest = SMALL_HEADER.unpack_from(payload)
-        start = SMALL_HEADER.size + length
-        name = bytes(payload[SMALL_HEADER.size : start])
-        if name not in waiting:
-            raise Refused(f"a file that was not asked for: {shown_name(name)}")
-        if len(payload) - start != wanted[name].size:
-            raise Refused(f"another size than was announced: {shown_name(name)}")
-        del waiting[name]
-        self._judge(*self._staging.small(payload), wanted)
-
-    def _begin(self, header: bytes, waiting: Manifest, wanted: Manifest) -> None:
-        name = header[HEADER.size :]
-        if name not in waiting:
-            raise Refused(f"a file that was not asked for: {shown_name(name)}")
-        _mtime, length, offset = HEADER.unpack_from(header)
-        if length != wanted[name].size or offset not in (0, waiting.pop(name).size):
-            raise Refused(f"another size than was announced: {shown_name(name)}")
-        self._staging.begin(header)
-
-    def _end(self, payload: bytes, wanted: Manifest) -> None:
-        self._judge(*self._staging.end(payload), wanted)
-
-    def _judge(self, name: bytes, good: bool, wanted: Manifest) -> None:
-        announced = wanted[name].digest
-        if good and announced and self._staging.verified[name] != announced:
-            self._staging.drop([name])
-            good = False
-        if not good:
-            self._failed[name] = "changed"
-
-    def _finish(self, answer: dict[str, object], waiting: Manifest) -> None:
-        failed = answer.get("failed")
-        told = failed if isinstance(failed, dict) else {}
-        for name in waiting:
-            self._failed[name] = str(told.get(os.fsdecode(name), "was not sent"))[:100]
+            del haul.failed[name]
+        Gathering(Lanes(self._link), haul, difference.files).run()

@@ -17,9 +17,10 @@ from .difference import Difference, compare, room, weight
 from .lanes import lanes
 from .link import Link, linked
 from .meter import Meter
+from .outbound import Outbound
 from .sender import Part, send_file
 from .strangers import look
-from .tree import FILE, LINK, Manifest, Tree, decode, fingerprint
+from .tree import FILE, LINK, Entry, Manifest, Tree, decode, fingerprint
 from .wire import Wire
 
 MARGIN_BYTES = 256 << 20
@@ -160,19 +161,24 @@ class _Push:
 
     def _send_whole(self, whole: Mapping[bytes, Part], meter: Meter) -> None:
         due = sum(self._tree.entries[name].size - part.size for name, part in whole.items())
-        with lanes(self._link, self._target, (len(whole), due)) as ways:
+        asked = request("join", self._target, checksum=False)
+        with lanes(self._link, asked, (len(whole), due)) as ways:
+            out = Outbound(ways)
 
             def told(count: int) -> None:
                 meter.bytes(count)
                 ways.beat()
 
             for name, part in whole.items():
-                self._send_file(ways.freest(self._tree.entries[name].size), (name, part), meter, told)
-            ways.end()
+                self._send_file(out.freest(self._tree.entries[name].size), (name, part), meter, told)
+            out.end()
 
     def _send_file(self, wire: Wire, asked: tuple[bytes, Part], meter: Meter, told: Callable[[int], None]) -> None:
         name, part = asked
-        digest, why = send_file(wire, self._tree.path(name), (name, self._tree.entries[name]), part, told)
+        # Hashed anew: what is remembered and not so would be refused there again and again.
+        seen = self._tree.entries[name]
+        entry = Entry(seen.kind, seen.size, seen.mtime_ns, b"")
+        digest, why = send_file(wire, self._tree.path(name), (name, entry), part, told)
         if why:
             self._failed[name] = why
         else:

@@ -38,6 +38,7 @@ def send_file(
 ) -> tuple[bytes, str]:
     """The digest of what was sent, or none and why: the rest of the stream is whole all the same.
 
+    An entry that has its digest is not hashed again: the other end finds out what is not of that digest.
     `told` hears of bytes as they go out.
     """
     name, entry = named
@@ -55,14 +56,15 @@ def send_file(
         whole, offset = _prefix(descriptor, part)
         wire.send(frames.FILE, HEADER.pack(entry.mtime_ns, entry.size, offset) + name)
         try:
-            sent = _send_content(wire, descriptor, (whole, entry.size - offset), told)
+            rest = entry.size - offset
+            sent = _send_content(wire, descriptor, (None if entry.digest else whole, rest), told)
         except OSError as error:
             wire.send(frames.END, CHANGED + bytes(32))
             return b"", f"cannot be read: {error.strerror}"
         same = sent and _is_as_seen(os.fstat(descriptor), entry)
     finally:
         os.close(descriptor)
-    digest = whole.digest()
+    digest = entry.digest or whole.digest()
     wire.send(frames.END, (WHOLE if same else CHANGED) + digest)
     return (digest, "") if same else (b"", "changed")
 
@@ -76,7 +78,7 @@ def _send_small(
         return b"", f"cannot be read: {error.strerror}"
     if len(content) != entry.size or not _is_as_seen(os.fstat(descriptor), entry):
         return b"", "changed"
-    digest = hashlib.sha256(content).digest()
+    digest = entry.digest or hashlib.sha256(content).digest()
     wire.send(frames.SMALL, SMALL_HEADER.pack(entry.mtime_ns, len(name), digest) + name, content)
     told(entry.size)
     return digest, ""
@@ -101,15 +103,18 @@ def _prefix(descriptor: int, part: Part) -> tuple[hashlib._Hash, int]:
     return whole, part.size
 
 
-def _send_content(wire: Wire, descriptor: int, content: tuple[hashlib._Hash, int], told: Callable[[int], None]) -> bool:
-    """False when the file ends before its time."""
+def _send_content(
+    wire: Wire, descriptor: int, content: tuple[hashlib._Hash | None, int], told: Callable[[int], None]
+) -> bool:
+    """False when the file ends before its time. What is sent goes into the hash, where there is one."""
     whole, left = content
     while left > 0:
         piece = os.read(descriptor, min(PIECE, left))
         if not piece:
             return False
         wire.send(frames.DATA, piece)
-        whole.update(piece)
+        if whole:
+            whole.update(piece)
         left -= len(piece)
         told(len(piece))
     return True

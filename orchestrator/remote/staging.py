@@ -38,6 +38,14 @@ def locked(target: bytes, seconds: float = PATIENCE_SECONDS, *, joining: bool = 
             staging.close()
 
 
+class _Open:
+    """A file that is arriving: `left` bytes of it are still to come."""
+
+    def __init__(self, descriptor: int, name: bytes, mtime_ns: int, left: int) -> None:
+        self.descriptor, self.name, self.mtime_ns, self.left = descriptor, name, mtime_ns, left
+        self.whole = hashlib.sha256()
+
+
 class Staging:
     def __init__(self, target: bytes, tree: bytes) -> None:
         self.target, self.tree = target, tree
@@ -47,7 +55,7 @@ class Staging:
         """Let others join; they put files in here too, and `keep` says which."""
         self._others: set[bytes] = set()
         self._folders: set[tuple[bytes, bytes]] = set()
-        self._open: tuple[int, bytes, hashlib._Hash, int] | None = None
+        self._open: dict[int, _Open] = {}
         self._identities: dict[bytes, Identity] = {}
         # In here is nothing but what this copy has put here.
         self._clean = not os.path.lexists(tree)
@@ -95,16 +103,16 @@ class Staging:
         self.verified[name] = digest
         return name, True
 
-    def begin(self, header: bytes) -> None:
-        """A file comes; its bytes follow from the offset on."""
+    def begin(self, header: bytes, lane: int = 0) -> None:
+        """A file comes; its bytes follow from the offset on. `lane`: each connection may bring one at a time."""
         mtime_ns, size, offset = HEADER.unpack_from(header)
         name = check_name(header[HEADER.size :])
-        if self._open or not 0 <= offset <= size:
+        if lane in self._open or not 0 <= offset <= size:
             raise Refused(f"a file out of turn: {name!r}")
         self.verified.pop(name, None)
         descriptor = self._create(name, keep=offset > 0)
-        self._open = (descriptor, name, _hash_start(descriptor, offset), size - offset)
-        self._mtime_ns = mtime_ns
+        self._open[lane] = _Open(descriptor, name, mtime_ns, size - offset)
+        self._open[lane].whole = _hash_start(descriptor, offset)
 
     def _create(self, name: bytes, *, keep: bool) -> int:
         path = self._place(self.tree, name)
@@ -118,29 +126,28 @@ class Staging:
         _remove(path)
         return os.open(path, flags, 0o666)
 
-    def data(self, piece: memoryview) -> None:
-        if self._open is None or len(piece) > self._open[3]:
+    def data(self, piece: memoryview, lane: int = 0) -> None:
+        file = self._open.get(lane)
+        if file is None or len(piece) > file.left:
             raise Refused("more bytes than were announced")
-        descriptor, name, whole, left = self._open
-        _write(descriptor, piece)
-        whole.update(piece)
-        self._open = (descriptor, name, whole, left - len(piece))
+        _write(file.descriptor, piece)
+        file.whole.update(piece)
+        file.left -= len(piece)
 
-    def end(self, payload: bytes) -> tuple[bytes, bool]:
+    def end(self, payload: bytes, lane: int = 0) -> tuple[bytes, bool]:
         """The file's name, and whether it is whole; what is not is taken away."""
-        if self._open is None:
+        file = self._open.pop(lane, None)
+        if file is None:
             raise Refused("an end without a file")
-        descriptor, name, whole, left = self._open
-        self._open = None
-        good = left == 0 and payload == WHOLE + whole.digest()
+        good = file.left == 0 and payload == WHOLE + file.whole.digest()
         if good:
-            os.utime(descriptor, ns=(self._mtime_ns, self._mtime_ns))
-            self.verified[name] = whole.digest()
-            self._identities[name] = identity(os.fstat(descriptor))
-        os.close(descriptor)
+            os.utime(file.descriptor, ns=(file.mtime_ns, file.mtime_ns))
+            self.verified[file.name] = file.whole.digest()
+            self._identities[file.name] = identity(os.fstat(file.descriptor))
+        os.close(file.descriptor)
         if not good:
-            self.drop([name])
-        return name, good
+            self.drop([file.name])
+        return file.name, good
 
     def link(self, name: bytes, text: bytes) -> None:
         path = self._place(self.tree, check_name(name))
@@ -164,7 +171,7 @@ class Staging:
 
         Nothing partial is left behind. `published` then knows what is there.
         """
-        if self._open is not None:
+        if self._open:
             raise Refused("a file without an end")
         gone = sorted((check_name(name) for name in removals), reverse=True)
         for name in gone:
@@ -194,9 +201,8 @@ class Staging:
 
     def close(self) -> None:
         """The beginning of a file stays, to be gone on with."""
-        if self._open is not None:
-            os.close(self._open[0])
-            self._open = None
+        while self._open:
+            os.close(self._open.popitem()[1].descriptor)
 
     def _publish_each(self) -> None:
         self._folders.clear()

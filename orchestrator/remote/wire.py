@@ -27,7 +27,7 @@ MOST_PIECES = 1000
 HELD_BYTES = 1 << 20
 
 # From the one who asks.
-REQUEST, FINGERPRINT, WANT, AGAIN = b"Q", b"R", b"W", b"A"
+REQUEST, FINGERPRINT, PART, WANT, AGAIN = b"Q", b"R", b"T", b"W", b"A"
 # From the one who sends.
 SMALL, FILE, DATA, END, LINK, FOLDER = b"f", b"F", b"D", b"E", b"L", b"K"
 KEEP, DROP, REMOVE, CHECK, SHARE, PUBLISH = b"V", b"S", b"X", b"C", b"H", b"P"
@@ -71,6 +71,10 @@ class Wire:
         if written < weight:
             self.write(b"".join(pieces)[written:])
 
+    def fileno(self) -> int:
+        """Of the end that is read, to be polled."""
+        return self._reading
+
     def backlog(self) -> int:
         """Bytes that are sent and that nobody has taken yet; as far as the pipe tells."""
         waiting = array.array("i", [0])
@@ -81,6 +85,11 @@ class Wire:
     def has_news(self, seconds: float = 0) -> bool:
         """Whether `receive` finds something within so many seconds, if only the end."""
         return self._end > self._at or bool(self._poll.poll(seconds * 1000))
+
+    def has_frame(self) -> bool:
+        """Whether `receive` finds a whole one, without reading."""
+        held = self._end - self._at - _HEAD.size
+        return held >= 0 and held >= _HEAD.unpack_from(self._held, self._at)[1]
 
     def write(self, content: bytes) -> None:
         view = memoryview(content)

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.providers.base import Address
 
@@ -20,15 +21,24 @@ PIECE = 1 << 16
 IN_FLIGHT = 64 << 20
 
 
+class Limit(NamedTuple):
+    what: str
+    count: int
+    back: bool
+
+
+_NONE = Limit("pass", 0, False)
+
+
 class Proxy:
-    """Bytes are counted in the direction from the client to the machine, over each connection anew."""
+    """Bytes are counted over each connection anew: to the machine, or with `back` from it."""
 
     def __init__(self, target: tuple[str, int], delay: float = 0.0) -> None:
         """`delay`: seconds for a round trip; half of it each way."""
         self._target, self._delay = target, delay
         self._server = socket.create_server(("127.0.0.1", 0))
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._limits: deque[tuple[str, int]] = deque()
+        self._limits: deque[Limit] = deque()
         self.sent: list[int] = []
         """Bytes from the client to the machine, one number a connection."""
         self.back: list[int] = []
@@ -41,15 +51,15 @@ class Proxy:
 
     def pass_on(self, count: int) -> None:
         """The next connections, so many, do not break; those after them may."""
-        self._limits.extend([("pass", 0)] * count)
+        self._limits.extend([_NONE] * count)
 
-    def cut_after(self, *counts: int) -> None:
-        """The next connections break, each after so many bytes to the machine; those after them do not."""
-        self._limits.extend(("cut", count) for count in counts)
+    def cut_after(self, *counts: int, back: bool = False) -> None:
+        """The next connections break, each after so many bytes; those after them do not."""
+        self._limits.extend(Limit("cut", count, back) for count in counts)
 
-    def swallow_after(self, *counts: int) -> None:
+    def swallow_after(self, *counts: int, back: bool = False) -> None:
         """The next connections stay open and pass nothing on in either direction, each after so many bytes."""
-        self._limits.extend(("swallow", count) for count in counts)
+        self._limits.extend(Limit("swallow", count, back) for count in counts)
 
     def close(self) -> None:
         self._server.close()
@@ -65,7 +75,7 @@ class Proxy:
                 self._pairs.append((client, machine))
                 for end in (client, machine):
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _Connection(self, client, machine).start(self._limits.popleft() if self._limits else ("pass", 0))
+                _Connection(self, client, machine).start(self._limits.popleft() if self._limits else _NONE)
 
 
 class _Connection:
@@ -76,36 +86,34 @@ class _Connection:
         proxy.back.append(0)
         self._dead = False
 
-    def start(self, limit: tuple[str, int]) -> None:
-        for work in (lambda: self._carry_up(*limit), self._carry_down):
+    def start(self, limit: Limit) -> None:
+        up, down = (_NONE, limit) if limit.back else (limit, _NONE)
+        for work in (lambda: self._carry_up(up), lambda: self._carry_down(down)):
             threading.Thread(target=work, daemon=True).start()
 
-    def _carry_up(self, what: str, count: int) -> None:
+    def _carry_up(self, limit: Limit) -> None:
         out = _Delayed(self._machine, self._proxy._delay / 2)
-        for piece in self._pieces(self._client):
-            room = count - self._proxy.sent[self._number] if what != "pass" else len(piece)
-            if len(piece) > room or self._dead:
-                if not self._dead:
-                    out.put(piece[:room])
-                    self._proxy.sent[self._number] += room
-                    self._dead = True
-                if what == "cut":
-                    break
-                continue
-            self._proxy.sent[self._number] += len(piece)
-            out.put(piece)
+        self._carry(self._client, out, self._proxy.sent, limit)
         out.end()
         self._close()
 
-    def _carry_down(self) -> None:
+    def _carry_down(self, limit: Limit) -> None:
         out = _Delayed(self._client, self._proxy._delay / 2)
-        for piece in self._pieces(self._machine):
-            if not self._dead:
-                self._proxy.back[self._number] += len(piece)
-                out.put(piece)
-        if not self._dead:
+        self._carry(self._machine, out, self._proxy.back, limit)
+        if limit.what == "cut" or not self._dead:
             out.end()
             self._close()
+
+    def _carry(self, source: socket.socket, out: _Delayed, count: list[int], limit: Limit) -> None:
+        for piece in self._pieces(source):
+            room = len(piece) if limit.what == "pass" else limit.count - count[self._number]
+            if self._dead:
+                continue
+            out.put(piece[:room])
+            count[self._number] += min(room, len(piece))
+            self._dead = len(piece) > room
+            if self._dead and limit.what == "cut":
+                return
 
     @staticmethod
     def _pieces(end: socket.socket) -> Iterator[bytes]:

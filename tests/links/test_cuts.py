@@ -17,10 +17,12 @@ import pytest
 
 from orchestrator.errors import GpuError
 from orchestrator.providers.base import Address
-from orchestrator.remote import lanes, sync
+from orchestrator.remote import inbound, lanes, sync
 from orchestrator.remote.exclusion import Occupied, held
+from orchestrator.remote.statcache import StatCache
+from orchestrator.remote.tree import FILE, Tree
 from orchestrator.reporter import Silent
-from tests.remote.conftest import Machine, eventually, kill, name_of
+from tests.remote.conftest import Machine, children, eventually, kill, name_of
 
 from .proxy import Proxy, proxied
 
@@ -84,6 +86,12 @@ def marks(rest: list[int]) -> list[object]:
     return [*SAMPLE, *(pytest.param(n, marks=pytest.mark.slow) for n in rest)]
 
 
+def moments(count: int, rest: int) -> list[object]:
+    chosen = random.Random(1)
+    times = [chosen.uniform(0.0, 1.2) for _ in range(count + rest)]
+    return [*times[:count], *(pytest.param(t, marks=pytest.mark.slow) for t in times[count:])]
+
+
 @pytest.mark.parametrize("count", marks(SWEEP))
 def test_a_push_that_is_cut_sends_only_the_rest(machine: Machine, tmp_path: Path, count: int) -> None:
     source = data_set(tmp_path / "pets")
@@ -110,17 +118,18 @@ def test_a_push_cut_after_it_was_done_is_the_same(machine: Machine, tmp_path: Pa
         assert sum(proxy.sent) < 60_000
 
 
-@pytest.mark.parametrize("count", [0, 3_000, 30_000])
-def test_a_pull_that_is_cut_goes_on(machine: Machine, tmp_path: Path, count: int) -> None:
-    """Cut by what comes back: the proxy counts what goes, so the machine's end is killed at a moment instead."""
+@pytest.mark.parametrize("count", marks(SWEEP))
+def test_a_pull_that_is_cut_brings_only_the_rest(machine: Machine, tmp_path: Path, count: int) -> None:
     whole = content(data_set(machine.home / TARGET))
-    killer = threading.Timer(0.35 + count / 100_000, machine.cut)
-    killer.start()
-    with watched(tmp_path / "back", whole), contextlib.suppress(GpuError):
-        pull(machine.address, tmp_path / "back")
-    killer.join()
-    pull(machine.address, tmp_path / "back")
+    with proxied(machine.address, tmp_path) as (proxy, address), watched(tmp_path / "back", whole):
+        proxy.cut_after(count, back=True)
+        copied = pull(address, tmp_path / "back")
+        assert len(proxy.back) == 2
+        assert proxy.back[1] < copied.bytes + 60_000
+        # ssh drops what it had not passed on yet, as sshd does.
+        assert sum(proxy.back) < WHOLE + min(count, 2_500_000)
     assert content(tmp_path / "back") == whole
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_a_push_does_not_send_again_what_has_arrived(machine: Machine, tmp_path: Path) -> None:
@@ -176,30 +185,33 @@ def test_a_black_hole_is_noticed(machine: Machine, tmp_path: Path, count: int) -
 
 @pytest.fixture
 def far(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Proxy, Address]]:
-    """So far that a push takes further connections, for little already."""
+    """So far that a copy takes further connections, for little already."""
     monkeypatch.setattr(lanes, "WORTH_BYTES", 0)
+    monkeypatch.setattr(inbound, "BATCH_BYTES", 200_000)
     with proxied(machine.address, tmp_path, 0.05) as found:
         yield found
 
 
 class Joined:
-    """At the first sign of progress, wait until all connections are there: they come while the first one sends."""
+    """At the first sign of progress, wait until all connections are there: they come while the first one sends.
 
-    def __init__(self, machine: Machine) -> None:
-        self._folder = machine.home / "gpu/data/.pets.part"
+    `broken`: whether the first one is gone already.
+    """
+
+    def __init__(self, machine: Machine, broken: Callable[[], bool] = lambda: False) -> None:
+        self._machine, self._broken = machine, broken
         self._over = False
 
     def update(self, done: float, total: float | None = None, note: str = "") -> None:
         del done, total, note
         if not self._over:
             self._over = True
-            eventually(lambda: self._count() == lanes.MOST, 40)
+            eventually(lambda: self._count() == lanes.MOST or self._broken(), 40)
             time.sleep(0.3)
 
     def _count(self) -> int:
-        """Of those who hold the lock of the staging folder."""
-        inode = f":{self._folder.stat().st_ino} "
-        return sum("FLOCK" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+        """Of the machine's ends that run."""
+        return sum(name_of(pid).startswith("python") for pid in self._machine.processes())
 
 
 def test_a_push_that_has_far_to_go_takes_more_connections(machine: Machine, tmp_path: Path, far) -> None:
@@ -236,6 +248,109 @@ def test_one_connection_is_enough_where_no_other_is_to_be_had(machine: Machine, 
     assert push(address, source).files == len(content(source))
     assert len(proxy.sent) == lanes.MOST
     assert content(machine.home / TARGET) == content(source)
+
+
+def remembered(folder: Path) -> list[bool]:
+    """Whether the machine knows the digest of each file in there."""
+    cache = StatCache(os.fsencode(folder.with_name(f".{folder.name}.manifest")))
+    tree = Tree(os.fsencode(folder), cache)
+    tree.look()
+    return [bool(entry.digest) for entry in tree.entries.values() if entry.kind == FILE]
+
+
+def test_a_pull_that_has_far_to_go_takes_more_connections(machine: Machine, tmp_path: Path, far) -> None:
+    proxy, address = far
+    there, back = data_set(machine.home / TARGET, larger=FAR), tmp_path / "back"
+    with watched(back, content(there)):
+        copied = sync.pull(address, TARGET, back, Joined(machine))
+    assert copied.files == len(content(there)) == len(remembered(there))
+    assert all(remembered(there))
+    assert len(proxy.back) == lanes.MOST
+    assert min(proxy.back) > 1_000_000
+    assert content(back) == content(there)
+    assert not list(tmp_path.glob(".*.part"))
+    assert pull(address, back).files == 0
+
+
+EACH = [(0, 600_000), (1, 300_000), (2, 900_000)]
+EACH_SWEEP = [(which, n) for which in range(lanes.MOST) for n in range(60_000, 3_400_000, 240_000)]
+
+
+@pytest.mark.parametrize(("which", "count"), [*EACH, *(pytest.param(*e, marks=pytest.mark.slow) for e in EACH_SWEEP)])
+def test_a_pull_goes_on_after_a_cut_of_any_connection(machine: Machine, tmp_path: Path, far, which, count) -> None:
+    proxy, address = far
+    there, back = data_set(machine.home / TARGET, larger=FAR), tmp_path / "back"
+    proxy.pass_on(which)
+    proxy.cut_after(count, back=True)
+    with watched(back, content(there)):
+        copied = sync.pull(address, TARGET, back, Joined(machine, lambda: which == 0 and proxy.back[0] == count))
+    assert len(proxy.back) > lanes.MOST
+    assert sum(proxy.back[lanes.MOST :]) < copied.bytes + 100_000
+    # On each connection what ssh had not passed on yet.
+    assert sum(proxy.back) < WHOLE + FAR + lanes.MOST * 2_500_000
+    assert content(back) == content(there)
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_pull_does_with_one_connection_where_no_other_is_to_be_had(machine: Machine, tmp_path: Path, far) -> None:
+    proxy, address = far
+    there, back = data_set(machine.home / TARGET, larger=FAR), tmp_path / "back"
+    proxy.pass_on(1)
+    proxy.cut_after(100, 100)
+    assert pull(address, back).files == len(content(there))
+    assert len(proxy.back) == lanes.MOST
+    assert content(back) == content(there)
+
+
+@pytest.mark.parametrize("which", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1)), 2])
+def test_a_black_hole_in_any_connection_of_a_pull_is_noticed(machine: Machine, tmp_path: Path, far, which) -> None:
+    proxy, address = far
+    there, back = data_set(machine.home / TARGET, larger=FAR), tmp_path / "back"
+    proxy.pass_on(which)
+    proxy.swallow_after(400_000, back=True)
+    began = time.monotonic()
+    sync.pull(address, TARGET, back, Joined(machine))
+    assert time.monotonic() - began < 30
+    assert len(proxy.back) > lanes.MOST
+    assert content(back) == content(there)
+
+
+def test_ctrl_c_ends_every_connection_of_a_pull(machine: Machine, tmp_path: Path, far) -> None:
+    _proxy, address = far
+    there, back = data_set(machine.home / TARGET, larger=FAR), tmp_path / "back"
+
+    class Interrupt(Joined):
+        def update(self, done: float, total: float | None = None, note: str = "") -> None:
+            super().update(done, total, note)
+            if done > 2_000_000:
+                raise KeyboardInterrupt
+
+    with watched(back, content(there)):
+        with pytest.raises(KeyboardInterrupt):
+            sync.pull(address, TARGET, back, Interrupt(machine))
+        assert not [pid for pid in children(os.getpid()) if name_of(pid).strip() == "ssh"]
+        copied = pull(address, back)
+    assert copied.bytes < BIG + FAR
+    assert content(back) == content(there)
+
+
+@pytest.mark.parametrize("moment", moments(2, 12))
+def test_kill_9_of_one_of_the_machines_ends(machine: Machine, tmp_path: Path, far, moment: float) -> None:
+    _proxy, address = far
+    there, back = data_set(machine.home / TARGET, larger=FAR), tmp_path / "back"
+
+    def strike() -> None:
+        ends = [pid for pid in machine.processes() if name_of(pid).startswith("python")]
+        if ends:
+            kill(random.choice(ends))
+
+    killer = threading.Timer(0.5 + moment, strike)
+    killer.start()
+    with watched(back, content(there)):
+        pull(address, back)
+    killer.join()
+    assert content(back) == content(there)
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_another_copy_waits_for_every_connection(tmp_path: Path) -> None:
@@ -283,12 +398,6 @@ with Silent().progress("") as bar:
 def client(address: Address, source: Path) -> subprocess.Popen[bytes]:
     words = [address.host, address.port, address.user, address.key_file, address.known_hosts, source, TARGET]
     return subprocess.Popen([sys.executable, "-c", CLIENT, *map(str, words)], stderr=subprocess.DEVNULL)
-
-
-def moments(count: int, rest: int) -> list[object]:
-    chosen = random.Random(1)
-    times = [chosen.uniform(0.0, 1.2) for _ in range(count + rest)]
-    return [*times[:count], *(pytest.param(t, marks=pytest.mark.slow) for t in times[count:])]
 
 
 @pytest.mark.parametrize("moment", moments(2, 12))

@@ -21,12 +21,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import GpuError
-from orchestrator.remote import farend, sync
+from orchestrator.providers.base import Address
+from orchestrator.remote import farend, inbound, sync
 from orchestrator.remote import link as links
 from orchestrator.remote import wire as frames
 from orchestrator.remote.exclusion import Occupied
+from orchestrator.remote.lanes import Lane, Lanes
+from orchestrator.remote.meter import Meter
 from orchestrator.remote.pull import _at_home, _Pull
-from orchestrator.remote.sender import HEADER, SMALL_HEADER, WHOLE
+from orchestrator.remote.sender import HEADER, SMALL_HEADER, WHOLE, Part
 from orchestrator.remote.staging import Refused, Staging, locked
 from orchestrator.remote.statcache import StatCache
 from orchestrator.remote.tree import FILE, FOLDER, LINK, Entry, Tree, check_name, decode, encode, fingerprint
@@ -297,6 +300,8 @@ def test_two_copies_at_once_wait_for_each_other(tmp_path: Path) -> None:
 class Hostile:
     """A machine's end that says what it likes; the client's end of the pull is the real one."""
 
+    address = Address("127.0.0.1", 22, "nobody", None, None)
+
     def __init__(self, answers: list[tuple[bytes, bytes]]) -> None:
         self.reads, self.writes = os.pipe()
         self.void = os.open(os.devnull, os.O_WRONLY)
@@ -366,11 +371,73 @@ def test_a_hostile_machine_gets_nothing_home(tmp_path: Path, what: str) -> None:
     end = Hostile([DIFFERS, *HOSTILE[what]])
     try:
         with pytest.raises(GpuError), _at_home(target) as found, Silent().progress("") as bar:
-            _Pull(end, (whole(target), found), bar).run(sync_remaining())  # type: ignore[arg-type]
+            _Pull(end, (PurePosixPath("any"), whole(target), found), bar).run(sync_remaining())  # type: ignore[arg-type]
     finally:
         end.close()
     assert shape(target) == {b"mine": b"mine"}
     assert [entry.name for entry in tmp_path.iterdir() if entry.name not in ("in", "home")] == []
+
+
+FILES = {name: Entry(FILE, 1, 0, b"") for name in (b"a", b"b", b"c", b"d")}
+LIES = {
+    "what another was asked for": [(frames.SMALL, small(b"a", b"x"))],
+    "what nobody was asked for": [(frames.SMALL, small(b"e", b"x"))],
+    "twice": [(frames.SMALL, small(b"b", b"x")), (frames.SMALL, small(b"b", b"y"))],
+    "out of turn": [(frames.SMALL, small(b"d", b"x"))],
+    "larger": [(frames.SMALL, small(b"b", b"xx"))],
+    "climbing": [(frames.SMALL, small(b"../b", b"x"))],
+    "bomb": [(frames.FILE, HEADER.pack(0, 1, 0) + b"b"), (frames.DATA, b"xx")],
+    "two at once": [(frames.FILE, HEADER.pack(0, 1, 0) + b"b"), (frames.FILE, HEADER.pack(0, 1, 0) + b"b")],
+    "a part that nobody has": [(frames.FILE, HEADER.pack(0, 1, 1) + b"b")],
+    "an end of nothing": [(frames.END, WHOLE + bytes(32))],
+    "a removal": [(frames.REMOVE, b"mine")],
+    "a manifest": [(frames.MANIFEST, GOOD)],
+}
+
+
+@pytest.mark.parametrize("what", LIES)
+def test_no_connection_of_a_hostile_machine_is_trusted(tmp_path: Path, monkeypatch, what: str) -> None:
+    """The second of two: of four files, one a batch, it was asked for b and then d."""
+    monkeypatch.setattr(inbound, "BATCH_BYTES", 1)
+    main, liar = Hostile([]), Hostile(LIES[what])
+    lane = Lane(liar, {})  # type: ignore[arg-type]
+    lane._state = "ready"
+    try:
+        with (
+            pytest.raises(GpuError, match="is refused"),
+            _at_home(tmp_path / "x") as found,
+            Silent().progress("") as bar,
+        ):
+            haul = inbound.Haul(found, dict(FILES), Meter(bar, 4))
+            ways = Lanes(main, [lane])  # type: ignore[arg-type]
+            inbound.Gathering(ways, haul, dict.fromkeys(FILES, Part())).run()
+    finally:
+        main.close()
+        liar.close()
+    assert not (tmp_path / "x").exists()
+
+
+def test_each_connection_brings_what_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what one could not bring is named; b comes in pieces while a and c come whole."""
+    monkeypatch.setattr(inbound, "BATCH_BYTES", 1)
+    done = (frames.ANSWER, b"{}")
+    first = Hostile([(frames.SMALL, small(b"a", b"x")), done, (frames.SMALL, small(b"c", b"z")), done])
+    begun = [(frames.FILE, HEADER.pack(0, 1, 0) + b"b"), (frames.DATA, b"y")]
+    second = Hostile([*begun, (frames.END, WHOLE + hashlib.sha256(b"y").digest()), done, done])
+    lane = Lane(second, {})  # type: ignore[arg-type]
+    lane._state = "ready"
+    try:
+        with _at_home(tmp_path / "x") as found, Silent().progress("") as bar:
+            haul = inbound.Haul(found, dict(FILES), Meter(bar, 4))
+            gathering = inbound.Gathering(Lanes(first, [lane]), haul, dict.fromkeys(FILES, Part()))  # type: ignore[arg-type]
+            gathering.run()
+            assert gathering.beside() == {b"b": hashlib.sha256(b"y").digest()}
+            assert haul.failed == {b"d": "was not sent"}
+            found.publish([], Tree(os.fsencode(tmp_path / "x"), StatCache(b"")))
+    finally:
+        first.close()
+        second.close()
+    assert shape(tmp_path / "x") == {b"a": b"x", b"b": b"y", b"c": b"z"}
 
 
 def sync_remaining():
@@ -527,6 +594,24 @@ def test_what_changes_in_mid_pull_comes_on_the_second_try(machine: Machine, tmp_
     assert sum(home[name] == new[name] for name in home) >= 10
 
 
+def test_what_the_machine_remembers_wrongly_does_not_come_home(machine: Machine, tmp_path: Path) -> None:
+    """It sends what it has hashed before without hashing it again; at home every byte is."""
+    there, target = machine.home / "gpu/runs/x", PurePosixPath("gpu/runs/x")
+    there.mkdir(parents=True)
+    for name, count in ((b"small", 20_000), (b"large", 700_000), (b"good", 20_000)):
+        (there / os.fsdecode(name)).write_bytes(random.randbytes(count))
+    tree = Tree(os.fsencode(there), StatCache(os.fsencode(there.with_name(".x.manifest"))))
+    tree.look()
+    for name in (b"small", b"large"):
+        tree.received(name, b"\1" * 32, None)
+    tree.save()
+    with Silent().progress("") as bar, pytest.raises(GpuError, match="2 files could not be brought home") as caught:
+        sync.pull(machine.address, target, tmp_path / "x", bar)
+    assert "small (changed)" in caught.value.what
+    assert "large (changed)" in caught.value.what
+    assert shape(tmp_path / "x") == {b"good": (there / "good").read_bytes()}
+
+
 def test_what_grows_or_vanishes_in_mid_pull_is_named(machine: Machine, tmp_path: Path) -> None:
     there, target = machine.home / "gpu/runs/x", PurePosixPath("gpu/runs/x")
     there.mkdir(parents=True)
@@ -550,7 +635,8 @@ def test_what_grows_or_vanishes_in_mid_pull_is_named(machine: Machine, tmp_path:
     home = shape(tmp_path / "x")
     named = int(caught.value.what.split()[0])
     assert len(home) == 21 - named
-    assert b"grows" not in home
+    # On a busy computer it may stand still for as long as its second try takes.
+    assert set(home.pop(b"grows", None) or b"x") == {ord("x")}
     assert all(data is not None and len(data) == 2_000_000 for data in home.values())
 
 
