@@ -27,11 +27,12 @@ from .errors import TrainerError, UsageError
 from .features import Table
 from .fit import Part
 from .flow import ClassMode, Flow
+from .nearby import data_set
 from .notes import Notes
 from .plots import plot_confusion_matrix, plots
 from .probabilities import Array
 
-__all__ = ["Vgg16", "plot_confusion_matrix", "plots"]
+__all__ = ["Vgg16", "data_set", "plot_confusion_matrix", "plots"]
 
 _CHOICES = (
     'Give a file at hand, Vgg16("vgg16", weights=FILE), or take Vgg16("efficientnet_lite0"), which needs no download'
