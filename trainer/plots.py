@@ -10,7 +10,7 @@ import numpy
 from . import arrays
 from .probabilities import Array
 
-_CHARACTERS = 96
+_CHARACTERS = 84
 """Of 16 points, side by side in a figure 12 inches wide."""
 
 
