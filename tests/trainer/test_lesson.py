@@ -52,14 +52,17 @@ def photograph(file: Path, archive: str, member: str, colour: tuple[int, int, in
         file.write_bytes(packed.read(member))
 
 
-def execute(folder: Path, **changed: str) -> Any:
-    """The notebook as it is after a run in `folder`, some variables of its top having other values."""
+def execute(folder: Path, then: str = "", **changed: str) -> Any:
+    """The notebook as it is after a run in `folder`, some variables of its top having other values; `then` is one more
+    cell, which fails."""
     folder.mkdir(parents=True, exist_ok=True)
     notebook = nbformat.read(LESSON, 4)
     top = next(cell for cell in notebook.cells if "\nSAMPLE = " in cell.source)
     for name, value in changed.items():
         top.source, times = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", top.source)
         assert times == 1, name
+    if then:
+        notebook.cells.append(nbformat.v4.new_code_cell(then, metadata={"tags": ["raises-exception"]}))
     client = nbclient.NotebookClient(
         notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
@@ -100,7 +103,12 @@ def test_the_lesson_from_top_to_bottom(machine: Path) -> None:
     dogscats(machine / "data" / "dogscats")
     (machine / "data" / "another" / "train" / "cat").mkdir(parents=True)
     # On the sample first, without VGG16's weights: it says so, and goes on.
-    told = said(sample := execute(machine / "nbs"))
+    sample = execute(machine / "nbs", 'vgg.get_batches(path + "nowhere")')
+    # What was expected, in one line instead of a traceback.
+    (failed,) = sample.cells.pop().outputs
+    assert failed.traceback == [f"TrainerError: {failed.evalue}"]
+    assert "there is no folder" in failed.evalue and "Expected are train/cat/*.jpg" in failed.evalue
+    told = said(sample)
     assert "the weights of vgg16 cannot be had" in told and "Going on with efficientnet_lite0 instead." in told
     assert "../data/dogscats/sample/\n" in told and "16/16 [====" in told
     assert "has no test/: its validation photographs are predicted instead" in told
