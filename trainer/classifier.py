@@ -112,7 +112,10 @@ class Classifier:
     def _pass(self, train: Part, valid: Part, nb_epoch: int, tell: Tell) -> None:
         # The optimizer's state is of features that are standardized by just these rows.
         key = _digest(train)
-        memory = _Memory(key, dict(self._memory.tensors) if self._memory.of == key else {})
+        memory = _Memory(key)
+        if self._memory.of == key:
+            # A copy: the passes change their state in place.
+            memory.save(self._memory.tensors)
         done = int(memory.tensors["epoch"]) if memory.tensors else 0
         how = Passes(len(self.classes), done + nb_epoch, self.seed, start=self.head, rate=float(self.optimizer.lr))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -20,9 +22,15 @@ from .conftest import COLOURS, paint
 THREE = {"bird": (60, 180, 60), "cat": (200, 60, 40), "dog": (40, 60, 200)}
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same photographs are painted again and again: they are looked at once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def vgg() -> Vgg16:
-    return Vgg16("efficientnet_lite0", device="cpu")
+def vgg(cache: Path) -> Vgg16:
+    return Vgg16("efficientnet_lite0", cache=cache, device="cpu")
 
 
 @pytest.fixture
@@ -140,22 +148,22 @@ def test_the_published_head_gives_what_the_whole_network_does(tmp_path: Path, pa
     assert models.published_head(network, {"fc.weight": weight[:, 1:]}) is None
 
 
-def test_two_fits_of_one_pass_are_one_of_two(painted: Path, tmp_path: Path) -> None:
-    def made(name: str, seed: int = 0) -> Vgg16:
-        return Vgg16("efficientnet_lite0", cache=tmp_path / name, seed=seed, device="cpu")
+def test_two_fits_of_one_pass_are_one_of_two(painted: Path, cache: Path, tmp_path: Path) -> None:
+    def made(seed: int = 0, cache: Path = cache) -> Vgg16:
+        return Vgg16("efficientnet_lite0", cache=cache, seed=seed, device="cpu")
 
-    two = fitted(made("one"), painted, nb_epoch=2)
-    again = fitted(made("other"), painted, nb_epoch=1)
+    two = fitted(made(cache=tmp_path / "cold"), painted, nb_epoch=2)
+    again = fitted(made(cache=tmp_path / "colder"), painted, nb_epoch=1)
     once = weight(again)
     again.fit(again.get_batches(painted / "train"), again.get_batches(painted / "valid"))
     assert weight(again) == weight(two) != once
-    assert weight(fitted(made("other", seed=1), painted, nb_epoch=2)) != weight(two)
+    assert weight(fitted(made(seed=1), painted, nb_epoch=2)) != weight(two)
     # Other photographs: on from the same head, with an optimizer that begins anew.
     paint(painted / "train" / "cat" / "more.jpg", COLOURS["cat"], 77)
     before = weight(again)
     again.fit(again.get_batches(painted / "train"), again.get_batches(painted / "valid"))
     assert weight(again) != before
-    slow = fitted(made("other"), painted, nb_epoch=1)
+    slow = fitted(made(), painted, nb_epoch=1)
     slow.compile(lr=1e-12)
     kept = slow.model.head.weight.clone()
     slow.fit(slow.get_batches(painted / "train"), slow.get_batches(painted / "valid"))
@@ -163,6 +171,26 @@ def test_two_fits_of_one_pass_are_one_of_two(painted: Path, tmp_path: Path) -> N
     slow.model.optimizer.lr = 0.1
     slow.fit(slow.get_batches(painted / "train"), slow.get_batches(painted / "valid"))
     assert abs(slow.model.head.weight - kept).max() > 1e-3
+
+
+class Interrupted(io.StringIO):
+    """A stream in which Ctrl-C strikes as the second epoch is told."""
+
+    def write(self, text: str) -> int:
+        if "Epoch 2/" in text:
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def test_an_interrupted_fit_leaves_what_was_there(painted: Path, vgg: Vgg16, cache: Path) -> None:
+    fitted(vgg, painted)
+    before = weight(vgg)
+    flows = vgg.get_batches(painted / "train"), vgg.get_batches(painted / "valid")
+    with pytest.raises(KeyboardInterrupt), contextlib.redirect_stdout(Interrupted()):
+        vgg.fit(*flows, nb_epoch=3)
+    assert weight(vgg) == before
+    vgg.fit(*flows, nb_epoch=2)
+    assert weight(vgg) == weight(fitted(Vgg16("efficientnet_lite0", cache=cache, device="cpu"), painted, nb_epoch=3))
 
 
 def test_three_classes(three: Path, vgg: Vgg16, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,11 +267,11 @@ def test_what_cannot_be_read_is_named_and_never_has_a_neighbours_answer(
         fitted(vgg, three)
 
 
-def test_weights_are_kept_and_taken_up(three: Path, painted: Path, tmp_path: Path, vgg: Vgg16) -> None:
+def test_weights_are_kept_and_taken_up(three: Path, painted: Path, tmp_path: Path, vgg: Vgg16, cache: Path) -> None:
     fitted(vgg, three)
     vgg.save_weights(tmp_path / "ft0.safetensors")
     _, preds = vgg.test(three)
-    other = Vgg16("efficientnet_lite0", device="cpu")
+    other = Vgg16("efficientnet_lite0", cache=cache, device="cpu")
     other.load_weights(str(tmp_path / "ft0.safetensors"))
     assert other.classes == list(THREE)
     assert numpy.array_equal(other.test(three)[1], preds)
