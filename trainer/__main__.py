@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from . import data, memory, names, run_folder
+from . import cachefolder, data, memory, names, run_folder
 from .endings import ending
 from .errors import UsageError
 
@@ -66,7 +66,7 @@ def _train(asked: argparse.Namespace) -> int:
         raise Terminated
     options = job.Options(
         out=asked.out,
-        cache=asked.cache or _cache(),
+        cache=asked.cache or cachefolder.default(),
         model=asked.model,
         wanted=weights.Wanted(asked.weights, asked.weights_url, asked.weights_sha256, asked.weights_mirror),
         epochs=asked.epochs,
@@ -225,12 +225,6 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return number
-
-
-def _cache() -> Path:
-    if home := os.environ.get("GPU_HOME"):
-        return Path(home).expanduser() / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpu"
 
 
 def _say(line: str) -> None:

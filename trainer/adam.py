@@ -25,6 +25,7 @@ class Adam:
     mean: Tensor
     square: Tensor
     steps: int = 0
+    rate: float = RATE
 
     @classmethod
     def at(cls, point: Tensor) -> Adam:
@@ -46,4 +47,4 @@ class Adam:
         self.mean.lerp_(gradient, 1 - _MEANS)
         self.square.mul_(_SQUARES).addcmul_(gradient, gradient, value=1 - _SQUARES)
         root = (self.square.sqrt() / (1 - _SQUARES**self.steps) ** 0.5).add_(_EPSILON)
-        self.point.addcdiv_(self.mean, root, value=-RATE / (1 - _MEANS**self.steps))
+        self.point.addcdiv_(self.mean, root, value=-self.rate / (1 - _MEANS**self.steps))

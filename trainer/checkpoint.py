@@ -45,9 +45,9 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     write_bytes(path, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
 
 
-def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """The tensors of `state` as one safetensors file."""
-    _write(path, _safetensors(state, {}))
+def write_weights(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> None:
+    """The tensors of `state` as one safetensors file, `facts` in its header."""
+    _write(path, _safetensors(state, facts or {}))
 
 
 _TYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",

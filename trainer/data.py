@@ -71,7 +71,7 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 def _classes(train: Path) -> tuple[str, ...]:
     if not train.is_dir():
         raise TrainerError(f"{train.parent} has no train/", "Put one folder of photographs for each class into it")
-    classes = tuple(sorted(folder.name for folder in _visible(train) if folder.is_dir()))
+    classes = tuple(sorted(folder.name for folder in visible(train) if folder.is_dir()))
     if len(classes) < 2:
         found = f"only the class {classes[0]}" if classes else "no class folder"
         raise TrainerError(f"{train} has {found}", "At least two are needed, one folder for each class")
@@ -84,21 +84,21 @@ def _same_classes(valid: Path, classes: tuple[str, ...]) -> None:
             f"{valid.parent} has no valid/",
             "Move a fifth of the photographs of each class there, or use gpu data prepare",
         )
-    strangers = sorted({folder.name for folder in _visible(valid) if folder.is_dir()} - set(classes))
+    strangers = sorted({folder.name for folder in visible(valid) if folder.is_dir()} - set(classes))
     if strangers:
         raise TrainerError(f"{valid / strangers[0]} is a class that train/ does not have", "Rename or remove it")
 
 
 def _labelled(part: Path, classes: tuple[str, ...]) -> Iterator[Photo]:
     for label, name in enumerate(classes):
-        photos = sorted(_images(part / name))
+        photos = sorted(images(part / name))
         if not photos:
             raise TrainerError(f"the class folder {part / name} has no photographs", "Fill it, or remove the class")
         yield from (Photo(path, label) for path in photos)
 
 
 def _questions(test: Path) -> tuple[Question, ...]:
-    found = [*_images(test), *_images(test / run_folder.UNKNOWN)]
+    found = [*images(test), *images(test / run_folder.UNKNOWN)]
     return _unique(Question(path, path.stem) for path in found)
 
 
@@ -113,15 +113,17 @@ def _unique(questions: Iterator[Question]) -> tuple[Question, ...]:
     return tuple(sorted(by_id.values(), key=lambda question: natural(question.id)))
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def images(folder: Path) -> Iterator[Path]:
+    """The photographs that lie in `folder` itself, hidden ones left out; none when there is no such folder."""
     if not folder.is_dir():
         return
-    for path in _visible(folder):
+    for path in visible(folder):
         if path.suffix.lower() in run_folder.IMAGE_SUFFIXES and path.is_file():
             yield path
 
 
-def _visible(folder: Path) -> Iterator[Path]:
+def visible(folder: Path) -> Iterator[Path]:
+    """What is in `folder`, hidden files and folders left out."""
     try:
         yield from (entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:

@@ -13,6 +13,10 @@ class TrainerError(Exception):
         self.remedy = remedy
         super().__init__(f"{what}. {remedy}.")
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: in a notebook, too, it is one sentence."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UsageError(TrainerError):
     """Something was asked for that cannot be: a model that does not exist, an option out of range."""

@@ -17,7 +17,7 @@ from . import precision
 from .frozen import Frozen, Matrix
 from .images import Preprocessing
 from .models import Network
-from .reading import Read, Reader, processors
+from .reading import Pixels, Read, Reader, processors
 from .recipe import Recipe
 from .stages import Stages
 from .store import Store
@@ -96,6 +96,12 @@ class Extractor:
                 self.forwards += work.settle()
         pace.tell(len(paths))
         return table
+
+    def of(self, pixels: Pixels) -> Matrix:
+        """(n, width) of photographs that are decoded already, (n, size, size, 3): view 0, beside the cache."""
+        parts = [pixels[start : start + self._batch] for start in range(0, len(pixels), self._batch)]
+        rows = [self._frozen.features(part, self._stages, 1, mirrored=True) for part in parts]
+        return numpy.concatenate([numpy.zeros((0, self.width), dtype=numpy.float32), *rows])
 
     def _size(self, recipe: Recipe) -> int:
         """Photographs of one forward."""

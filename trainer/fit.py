@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from . import lbfgs
-from .adam import Adam
+from .adam import RATE, Adam
 from .checkpoint import Progress
 from .probabilities import Array, doubted_loss, softmax
 from .regression import Problem
@@ -101,16 +101,26 @@ def converged(
 
 @dataclass(frozen=True)
 class Passes:
-    """How `in_epochs` goes: `seed` is that of the order of the photographs; `start`: the head to go on from."""
+    """How `in_epochs` goes: `seed` is that of the order of the photographs; `start`: the head to go on from; `rate`:
+    Adam's, of learning."""
 
     classes: int
     epochs: int
     seed: int
     balanced: bool = False
     start: Head | None = None
+    rate: float = RATE
 
 
-def in_epochs(train: Part, valid: Part, how: Passes, *, tell: Tell, kept: Progress | None = None) -> Head:
+class Kept(Protocol):
+    """What a fit in passes goes on from, and where it leaves its state after each."""
+
+    tensors: dict[str, Tensor]
+
+    def save(self, tensors: Mapping[str, Tensor]) -> None: ...
+
+
+def in_epochs(train: Part, valid: Part, how: Passes, *, tell: Tell, kept: Kept | None = None) -> Head:
     """Adam, `how.epochs` passes over shuffled batches of 64, `tell` hears of each; goes on from `kept`."""
     problem = Problem.of(train.rows, train.labels, how.classes, how.balanced)
     order = torch.Generator().manual_seed(how.seed)
@@ -118,6 +128,7 @@ def in_epochs(train: Part, valid: Part, how: Passes, *, tell: Tell, kept: Progre
     if kept and kept.tensors:
         adam, done = Adam.of(kept.tensors, train.rows.device), int(kept.tensors["epoch"])
         order.set_state(kept.tensors["order"])
+    adam.rate = how.rate
     for epoch in range(done + 1, how.epochs + 1):
         shuffled = torch.randperm(len(train.rows), generator=order).to(train.rows.device)
         for batch in torch.split(shuffled, _BATCH):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from . import lite0, mobilenet
@@ -77,6 +78,20 @@ def load(network: Network, published: Mapping[str, Tensor]) -> None:
     network.whole.load_state_dict(state, strict=False)
 
 
+def published_head(network: Network, published: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+    """The weight (classes, width) and the bias (classes) in the file; None where it has no head that fits.
+
+    A squeezenet's never does: its own stands before the pooling, where no head on features can stand in for it.
+    """
+    state = _renamed(network, published)
+    weight = state.get(f"{network.head}.weight")
+    if weight is None or weight.ndim != 2 or weight.shape[1] != network.width:
+        return None
+    # One model's head has no bias.
+    bias = state.get(f"{network.head}.bias")
+    return weight, torch.zeros(len(weight)) if bias is None else bias
+
+
 def _torchvisions(name: str) -> nn.Module:
     import torchvision
 
@@ -93,10 +108,16 @@ def _options(name: str) -> dict[str, Any]:
 
 
 def _ours(network: Network, published: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+    renamed = _renamed(network, published)
+    return OrderedDict((key, value) for key, value in renamed.items() if not _in_head(network, key))
+
+
+def _renamed(network: Network, published: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+    """The file's tensors under our network's names."""
     renamed = lite0.rename(published, network.whole) if network.name == lite0.NAME else published
     dense = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\..*)$")
     names = {key: dense.sub(r"\1\2", key) if network.name.startswith("densenet") else key for key in renamed}
-    return OrderedDict((names[key], value) for key, value in renamed.items() if not _in_head(network, names[key]))
+    return OrderedDict((names[key], value) for key, value in renamed.items())
 
 
 def _in_head(network: Network, key: str) -> bool:
