@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..verbs import data as verbs
-from . import preparation
+from . import inspection, preparation
 from .counted import counts_document, describe, print_counts
 from .options import Given, Group, command
 from .terminal import print_json
@@ -17,6 +17,7 @@ def register(gpu: Group) -> None:
         """Data sets: made from archives, fetched, listed."""
 
     preparation.register(data)
+    inspection.register(data)
 
     @command(data, "fetch")
     @click.argument("name", metavar="NAME")
