@@ -112,7 +112,8 @@ def find(root: Path, name: str, images: str) -> Seal | None:
 
 def has_any(root: Path, name: str) -> bool:
     """Whether anything was ever sealed of the data set `name`."""
-    return any(True for _ in (root / FOLDER).glob(f"{name}-*.json"))
+    pattern = re.compile(re.escape(name) + r"-[0-9a-f]{16}\.json")
+    return any(pattern.fullmatch(file.name) for file in (root / FOLDER).glob("*.json"))
 
 
 def _file(root: Path, name: str, images: str) -> Path:
