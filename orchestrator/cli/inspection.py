@@ -20,6 +20,8 @@ from .options import Given, command
 from .terminal import print_json, printable
 
 EXAMPLES = 3
+"""Cases of each finding, unless all are asked for."""
+MEMBERS = 4
 
 
 def register(data: click.Group) -> None:
@@ -109,7 +111,10 @@ def _show(name: str, report: Report, *, everything: bool) -> None:
 def _lines(finding: Finding, *, everything: bool) -> Iterator[str]:
     shown = len(finding.cases) if everything else EXAMPLES
     for case, note in list(zip(finding.cases, finding.notes, strict=True))[:shown]:
-        yield f"  {' = '.join(case).replace(chr(10), chr(92) + 'n')}{f' ({note})' if note else ''}"
+        files = case if everything else case[:MEMBERS]
+        more = [f"and {len(case) - len(files)} more"] if len(case) > len(files) else []
+        # A newline in a name must not look like another name.
+        yield f"  {' = '.join([*files, *more])}{f' ({note})' if note else ''}".replace("\n", "\\n")
     if len(finding.cases) > shown:
         yield f"  and {len(finding.cases) - shown} more: gpu data check -v"
 

@@ -119,6 +119,6 @@ def _tile(name: str, photo: Photo, small: Thumbnail) -> str:
     if small.problem:
         inner = f'<div class="broken">does not decode: {escape(small.problem)}</div>'
     else:
-        inner = f'<img src="{small.uri}" alt="{file}" loading="lazy">'
+        inner = f'<img src="{small.uri}" alt="{file}">'
     size = "" if small.problem else f"<br>{small.size[0]} × {small.size[1]}"
     return f'<figure><a href="{where}">{inner}</a><figcaption>{file}{size}</figcaption></figure>'
