@@ -44,8 +44,19 @@ def thumbnail(file: Path) -> Thumbnail:
 
 
 def _opaque(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith(("I", "F")):
+        return _spread(picture)
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     whole = picture.convert("RGBA")
     paper = Image.new("RGBA", whole.size, (*_PAPER, 255))
     return Image.alpha_composite(paper, whole).convert("RGB")
+
+
+def _spread(picture: Image.Image) -> Image.Image:
+    """Pixels of more than eight bits, from the darkest to the lightest: Pillow alone would show them as white."""
+    wide = picture if picture.mode == "F" else picture.convert("I").convert("F")
+    low, high = map(float, wide.getextrema())  # type: ignore[arg-type]
+    scale = 255 / (high - low) if high > low else 0
+    start = -low * scale if scale else 128
+    return wide.point(lambda value: value * scale + start).convert("L").convert("RGB")
