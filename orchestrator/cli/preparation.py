@@ -65,7 +65,8 @@ def register(data: click.Group) -> None:
         """Make data/NAME from archives or folders of images.
 
         Archives are zip, tar or tgz, and may hold others. An image's class is the folder that it is in (cat/1.jpg,
-        dataset/train/cat/1.jpg), or in its name as in Kaggle's (train/cat.1.jpg); those under test/ have none.
+        dataset/train/cat/1.jpg), or in its name as in Kaggle's (train/cat.1.jpg); those under test/ have none. If they
+        have, in class folders, these classes are sealed away as with --holdout.
 
         \b
         gpu data prepare dogscats train.zip test.zip

@@ -53,10 +53,17 @@ def problem(file: Path) -> str | None:
     """Why the whole image does not decode; None for a sound one."""
     try:
         with Image.open(file) as picture:
+            cheaply(picture)
             picture.load()
     except DAMAGE as error:
         return reason(error, file)
     return None
+
+
+def cheaply(picture: Image.Image, side: int = 64, mode: str = "L") -> None:
+    """Make fewer pixels of a JPEG, no less than `side`: its decoder reads every byte all the same, and meets every
+    damage, in a third of the time."""
+    picture.draft(mode, (side, side))
 
 
 def upright(picture: Image.Image) -> Image.Image:

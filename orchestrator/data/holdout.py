@@ -59,29 +59,40 @@ class Seal:
             os.close(descriptor)
 
 
-def seal(part: Path, amount: Amount, seed: int, *, root: Path, name: str) -> int:
-    """Move `amount` of each class of the new data set `part` to its `test/`, its labels to `root`; returns how many."""
+def drawn(part: Path, amount: Amount, seed: int) -> dict[str, str]:
+    """`amount` of each class of the new data set `part`: their paths in it, with their classes."""
     if (part / TEST).is_dir():
         raise GpuError(
             "the archives have a test of their own, and --holdout would make another",
             "Leave one of the two out: rows of both could not be told apart",
         )
-    # The class of each of them, by an order in which neither classes nor names can be seen.
-    chosen = {
-        f"{folder.name}/{file}": folder.name
+    return {
+        f"{TRAIN}/{folder.name}/{file}": folder.name
         for folder in sorted((part / TRAIN).iterdir())
         for file in sealed([child.name for child in folder.iterdir()], amount, seed, folder.name)
     }
-    (part / TEST).mkdir()
+
+
+def labelled(part: Path) -> dict[str, str]:
+    """The images of a test that came with class folders, as `drawn`."""
+    folders = [child for child in (part / TEST).iterdir() if child.is_dir()] if (part / TEST).is_dir() else []
+    return {f"{TEST}/{folder.name}/{child.name}": folder.name for folder in folders for child in folder.iterdir()}
+
+
+def seal(part: Path, chosen: Mapping[str, str], seed: int, *, root: Path, name: str) -> None:
+    """Move the images `chosen` to `test/` of the new data set `part`, and their classes to `root`."""
+    (part / TEST).mkdir(exist_ok=True)
     labels = {}
+    # An order in which neither classes nor names can be seen.
     for number, place in enumerate(shuffled(chosen, seed, TEST), 1):
         labels[str(number)] = chosen[place]
         target = part / TEST / f"{number}{Path(place).suffix.lower()}"
-        (part / TRAIN / place).rename(target)
+        (part / place).rename(target)
         # When each was unpacked would tell the classes, which came one after another.
         os.utime(target, (0, 0))
+    for folder in [child for child in (part / TEST).iterdir() if child.is_dir()]:
+        folder.rmdir()
     _write(root, name, fingerprint(part), labels)
-    return len(labels)
 
 
 def fingerprint(folder: Path) -> str:

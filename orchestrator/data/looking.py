@@ -47,8 +47,7 @@ def look_at(file: Path) -> Look:
     try:
         with Image.open(io.BytesIO(content)) as picture:
             size, kind = picture.size, picture.format or ""
-            # JPEG's decoder reads every byte all the same, and meets every damage, but makes fewer pixels of them.
-            picture.draft("L", (64, 64))
+            decoding.cheaply(picture)
             picture.load()
             made = sketch(decoding.upright(picture).convert("L"))
     except decoding.DAMAGE as error:

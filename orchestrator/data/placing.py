@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from trainer.run_folder import TEST, TRAIN, VALID
+from trainer.run_folder import TEST, TRAIN, UNKNOWN, VALID
 
 from ..errors import GpuError
 from .unpacking import Image, Unpacked
 
 Place = tuple[str, str, str]
-"""Part, class (empty in test) and file name."""
+"""Part, class (empty in a test whose classes are not told) and file name."""
 
 _PARTS = {"train": TRAIN, "training": TRAIN, "valid": VALID, "val": VALID, "validation": VALID}
 _PARTS |= {"test": TEST, "test1": TEST, "testing": TEST}
@@ -35,10 +35,13 @@ def places(found: Unpacked) -> dict[Place, Image]:
     for image in found.images:
         part, label, name = where.place(image.source, image.parts)
         wanted[part, label].append((name, image))
-    _refuse_empty(found, where, {label for part, label in wanted if part != TEST})
+    classes = {label for part, label in wanted if part != TEST}
+    _refuse_empty(found, where, classes)
+    if not {label for part, label in wanted if part == TEST} <= classes:
+        _untold(wanted)
     made: dict[Place, Image] = {}
     for (part, label), images in wanted.items():
-        named = _as_ids(images) if part == TEST else _apart(images)
+        named = _apart(images) if label else _as_ids(images)
         made.update({(part, label, name): image for name, image in named.items()})
     return made
 
@@ -61,7 +64,7 @@ class _Sources:
                     # CLASS/train/1.jpg and CLASS/test/1.jpg.
                     rest = (parts[index - 1], *rest)
                 return _in_part(source, kind, rest)
-        if kind := part_of(_stem(source)):
+        if kind := part_of(stem(source)):
             return _in_part(source, kind, parts[depth if len(parts) == depth + 1 else 0 :])
         if len(parts) > depth + 1:
             return TRAIN, parts[depth], "-".join(parts[depth + 1 :])
@@ -71,7 +74,7 @@ class _Sources:
             return TRAIN, parts[depth - 1], parts[-1]
         if len(self._depth) > 1:
             # cat.zip and dog.zip, or the folders cat/ and dog/, each with its images at the top.
-            return TRAIN, _stem(source), parts[-1]
+            return TRAIN, stem(source), parts[-1]
         return _in_part(source, TRAIN, parts)
 
 
@@ -80,7 +83,8 @@ def part_of(name: str) -> str | None:
     return _PARTS.get(_SET.sub("", name.lower()))
 
 
-def _stem(source: str) -> str:
+def stem(source: str) -> str:
+    """`train` of `~/Downloads/train.zip`."""
     return PurePath(os.path.realpath(source)).name.partition(".")[0]
 
 
@@ -89,13 +93,21 @@ def _in_part(source: str, part: str, rest: tuple[str, ...]) -> Place:
         # Some archives have train/train/CLASS.
         rest = rest[1:]
     if part == TEST:
-        return TEST, "", "-".join(rest[1:] if len(rest) > 1 and rest[0] == "unknown" else rest)
+        rest = rest[1:] if rest[0] == UNKNOWN and len(rest) > 1 else rest
+    if part == TEST and len(rest) == 1:
+        return TEST, "", rest[0]
     if len(rest) > 1:
         return part, rest[0], "-".join(rest[1:])
     named = _KAGGLE.fullmatch(rest[0])
     if named is None:
         raise GpuError(f"the image {rest[0]!r} of {source} says no class", "Name it like cat.0.jpg, or use a folder")
     return part, named[1], rest[0]
+
+
+def _untold(wanted: dict[tuple[str, str], list[tuple[str, Image]]]) -> None:
+    """Folders of the test that are not all classes are part of the images' names."""
+    for part, label in [key for key in wanted if key[0] == TEST and key[1]]:
+        wanted[part, ""] += [(f"{label}-{name}", image) for name, image in wanted.pop((part, label))]
 
 
 def _refuse_empty(found: Unpacked, where: _Sources, classes: set[str]) -> None:

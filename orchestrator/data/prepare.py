@@ -8,14 +8,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainer.run_folder import QUARANTINE, SAMPLE, TRAIN, VALID
+from trainer.run_folder import QUARANTINE, SAMPLE, TEST, TRAIN, VALID
 
 from ..errors import GpuError
 from ..reporter import Reporter
 from . import archives as reading
 from . import decoding, holdout, staging
 from .layout import Counts, DataSet, checked_name
-from .placing import Place, places
+from .placing import Place, part_of, places, stem
 from .split import LESSON, Shares, divided, sampled
 from .unpacking import Image, unpack, visible_files
 
@@ -34,7 +34,7 @@ def prepare(
     data = DataSet(root, checked_name(name))
     shares = shares or Shares()
     with staging.disk_errors(root):
-        hashes = sorted(_digest(path) for path in archives)
+        hashes = sorted(_digest(path, named=len(archives) > 1) for path in archives)
         recipe = {"sha256": hashes, "seed": seed, "shares": shares.document()}
         if staging.already_made(root, name, recipe):
             reporter.line(f"{data.path} is ready: the same archives made it")
@@ -43,9 +43,13 @@ def prepare(
         found = unpack(archives, part / ".incoming", limits, reporter)
         bad = _undecodable(found.images, reporter)
         _put(part, places(found), bad, reporter)
-        if shares.holdout:
-            count = holdout.seal(part, shares.holdout, seed, root=root, name=name)
-            reporter.line(f"{count} images are sealed away in test/; once a run has answered them: gpu score RUN")
+        _keep_samples(part, found.samples)
+        chosen = holdout.drawn(part, shares.holdout, seed) if shares.holdout else holdout.labelled(part)
+        if chosen:
+            holdout.seal(part, chosen, seed, root=root, name=name)
+            reporter.line(
+                f"the classes of {len(chosen)} images in test/ are sealed away; they open with: gpu score RUN"
+            )
         if (part / VALID).is_dir() and shares.valid != LESSON:
             reporter.line("valid/ came with the archives and stays as it is")
         _divide(part, shares, seed)
@@ -54,10 +58,13 @@ def prepare(
     return data.counts()
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, *, named: bool) -> str:
+    """`named`: of several sources the name may be that of a class."""
     if not path.exists():
         raise GpuError(f"there is no archive {path}", "Check its path")
     digest = hashlib.sha256()
+    if named and not part_of(name := stem(str(path))):
+        digest.update(os.fsencode(name) + b"\0")
     files = [file for file, is_folder in visible_files(path) if not is_folder] if path.is_dir() else [path]
     for file in files:
         if path.is_dir():
@@ -82,17 +89,27 @@ def _undecodable(images: Sequence[Image], reporter: Reporter) -> dict[Path, str]
 def _put(part: Path, found: Mapping[Place, Image], bad: Mapping[Path, str], reporter: Reporter) -> None:
     _check_classes({place[1] for place in found if place[0] == TRAIN}, {p[1] for p in found if p[0] == VALID})
     for place, image in sorted(found.items()):
-        aside = image.file in bad
+        where = "/".join(filter(None, place))
+        # A competition asks for every row of its test, and the trainer answers those that it cannot see, too.
+        aside = image.file in bad and place[:2] != (TEST, "")
         target = part.joinpath(*([QUARANTINE] if aside else []), *filter(None, place))
-        if aside:
-            reporter.line(f"set aside: {'/'.join(filter(None, place))!r} does not decode ({bad[image.file]})")
+        if image.file in bad:
+            kept = "set aside" if aside else "kept for its row in the submission"
+            reporter.line(f"{kept}: {where!r} does not decode ({bad[image.file]})")
         target.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(target):
-            raise GpuError(f"this disk takes two images for one: {'/'.join(place)!r}", "Rename one of them")
+            raise GpuError(f"this disk takes two images for one: {where!r}", "Rename one of them")
         image.file.rename(target)
     for label in sorted({place[1] for place in found if place[0] == TRAIN}):
         if not (part / TRAIN / label).is_dir():
             raise GpuError(f"no image of the class {label!r} decodes", "Get its images again")
+
+
+def _keep_samples(part: Path, samples: Mapping[str, Path]) -> None:
+    """The competition's sample of a submission is of its own test: for any other it would be wrong."""
+    if (part / TEST).is_dir() and not holdout.labelled(part):
+        for name, file in samples.items():
+            file.rename(part / name)
 
 
 def _check_classes(train: set[str], valid: set[str]) -> None:

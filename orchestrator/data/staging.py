@@ -56,7 +56,7 @@ def already_made(root: Path, name: str, recipe: Any) -> bool:
     if made_from(folder) == recipe:
         return True
     raise GpuError(
-        f"{folder} is there already and was not made from the same archives with the same seed",
+        f"{folder} is there already and was not made from the same archives with the same options",
         "Choose another name, or move that folder away",
     )
 

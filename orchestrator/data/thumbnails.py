@@ -29,7 +29,7 @@ def thumbnail(file: Path) -> Thumbnail:
     try:
         with Image.open(file) as picture:
             size = picture.size
-            picture.draft("RGB", (SIDE * 2, SIDE * 2))
+            decoding.cheaply(picture, SIDE * 2, "RGB")
             picture.load()
             small = decoding.upright(picture)
             turned = (small.width > small.height) != (picture.width > picture.height)

@@ -17,6 +17,8 @@ from . import archives as reading
 
 Folder = tuple[str, tuple[str, ...]]
 """A source and a path in it."""
+SAMPLES = ("sample_submission.csv", "sampleSubmission.csv")
+"""What the trainer looks for beside `train/`: it decides on the header and the ids."""
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
@@ -34,6 +36,8 @@ class Unpacked:
     images: list[Image] = field(default_factory=list)
     folders: list[Folder] = field(default_factory=list)
     """Those that have an entry of their own: an empty one is known by that alone."""
+    samples: dict[str, Path] = field(default_factory=dict)
+    """The competition's sample of a submission, by its name."""
     others: list[Folder] = field(default_factory=list)
     """Files that are no images by their names."""
 
@@ -75,6 +79,8 @@ class _Unpacking:
             elif PurePosixPath(name).suffix in IMAGE_SUFFIXES:
                 self.found.images.append(Image(source, entry.parts, self._written(entry)))
                 self._bar.update(len(self.found.images))
+            elif entry.parts[-1] in SAMPLES:
+                self.found.samples[entry.parts[-1]] = self._written(entry)
             elif name.endswith(_ARCHIVES) and not nested:
                 inner.append((f"{source}/{'/'.join(entry.parts)}", self._written(entry)))
             else:

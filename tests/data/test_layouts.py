@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import contents, jpeg, tarred, tree, unpacked, zip_bytes, zipped
 
+from orchestrator.data import holdout
 from orchestrator.data.layout import Counts
 from orchestrator.data.prepare import prepare
 from orchestrator.data.split import Amount, Shares
@@ -171,3 +172,52 @@ def test_names_that_are_no_text_arrive(tmp_path: Path) -> None:
     (folder / "dog" / "-rf * \n$(x).jpg").write_bytes(jpeg(61))
     made(tmp_path / "d", folder)
     assert len(contents(tmp_path / "d" / "p")) == 12
+
+
+def test_a_test_with_class_folders_is_sealed(tmp_path: Path) -> None:
+    files = class_folders("x/training_set/") | {
+        f"x/test_set/{name}": jpeg(1000 + zlib.crc32(name.encode()) % 999)
+        for name in ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
+    }
+    root = tmp_path / "d"
+    assert made(root, zipped(tmp_path / "a.zip", files)).test == 3
+    assert sorted(path.name for path in (root / "p" / "test").iterdir()) == ["1.jpg", "2.jpg", "3.jpg"]
+    seal = holdout.find(root, "p", holdout.fingerprint(root / "p"))
+    assert seal is not None and sorted(seal.labels.values()) == ["cat", "cat", "dog"]
+    told = {data: name.split("/")[-2] for name, data in files.items()}
+    assert all(told[(root / "p" / "test" / f"{id_}.jpg").read_bytes()] == label for id_, label in seal.labels.items())
+    # Folders that are no classes are parts of the names.
+    other = unpacked(
+        tmp_path / "b", class_folders("train/") | {"test/day one/1.jpg": jpeg(1), "test/cat/1.jpg": jpeg(2)}
+    )
+    made(tmp_path / "e", other)
+    assert sorted(p.name for p in (tmp_path / "e" / "p" / "test").iterdir()) == ["cat-1.jpg", "day one-1.jpg"]
+
+
+def test_a_competition_keeps_its_rows(tmp_path: Path) -> None:
+    """Its sample of a submission comes along, and a test image that does not decode keeps its row."""
+    files = class_folders("train/") | {
+        "test/1.jpg": jpeg(1),
+        "test/2.jpg": b"none",
+        "sample_submission.csv": b"id,label\n",
+    }
+    archive = zipped(tmp_path / "a.zip", files)
+    assert made(tmp_path / "d", archive) == Counts({"cat": 4, "dog": 4}, {"cat": 1, "dog": 1}, 2, 0)
+    assert (tmp_path / "d" / "p" / "sample_submission.csv").read_bytes() == b"id,label\n"
+    own = zipped(tmp_path / "b.zip", {name: data for name, data in files.items() if not name.startswith("test/")})
+    made(tmp_path / "e", own, shares=Shares(holdout=Amount(count=1)))
+    assert not (tmp_path / "e" / "p" / "sample_submission.csv").exists()
+
+
+def test_what_is_there_is_not_taken_for_what_is_asked(tmp_path: Path) -> None:
+    cats, dogs = (
+        unpacked(tmp_path / name, {f"{i}.jpg": jpeg(i + start) for i in range(5)})
+        for name, start in (("cats", 0), ("dogs", 9))
+    )
+    made(tmp_path / "d", cats, dogs)
+    made(tmp_path / "d", dogs, cats)
+    felines = cats.rename(tmp_path / "felines")
+    for sources, options in (((felines, dogs), {}), ((cats, dogs), {"shares": Shares(sample_train=3)})):
+        felines = felines.rename(sources[0])
+        with pytest.raises(GpuError, match="there already"):
+            made(tmp_path / "d", *sources, **options)
