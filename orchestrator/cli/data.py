@@ -1,4 +1,4 @@
-"""`gpu data prepare fetch ls`."""
+"""`gpu data`: its commands, and of them `fetch ls`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .terminal import print_json
 def register(gpu: Group) -> None:
     @gpu.group("data", cls=Group)
     def data() -> None:
-        """Data sets: made from archives, fetched, listed."""
+        """Data sets: made from archives, checked, shown, fetched, listed."""
 
     preparation.register(data)
     inspection.register(data)

@@ -111,7 +111,7 @@ def _imbalance(contents: Contents) -> Iterator[_Case]:
 
 
 def _names(contents: Contents, looks: Sequence[Look]) -> Iterator[_Case]:
-    labels = sorted({*contents.classes[TRAIN], *contents.classes[VALID]})
+    labels = naming.telling({*contents.classes[TRAIN], *contents.classes[VALID]})
     for part, classes in contents.classes.items():
         yield from (((f"{part}/{label}",), why) for label in classes if (why := naming.odd(label)))
         for group in naming.merging(sorted(classes)):

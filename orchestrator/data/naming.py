@@ -35,13 +35,17 @@ def wrong_suffix(name: str, kind: str) -> str | None:
     return None if not kind or said == kind or {said, kind} == {"JPEG", "MPO"} else f"it is {kind} inside"
 
 
-def another_class(name: str, label: str, classes: Iterable[str]) -> str | None:
-    """Whether an image in the folder `label` is named after another class, such as `cat/dog.7.jpg`."""
+def another_class(name: str, label: str, classes: frozenset[str]) -> str | None:
+    """Whether an image in the folder `label` is named after another of the `classes`, such as `cat/dog.7.jpg`; these in
+    small letters, and none so short that any name may have it by chance."""
     words = set(re.split(r"[^a-z]+", PurePosixPath(name).stem.casefold()))
-    if label.casefold() in words:
-        return None
-    other = next((each for each in classes if each != label and each.casefold() in words), None)
-    return None if other is None else f"it is named after the class {other}"
+    others = words & classes
+    return f"it is named after the class {min(others)}" if others and label.casefold() not in words else None
+
+
+def telling(classes: Iterable[str]) -> frozenset[str]:
+    """For `another_class`."""
+    return frozenset(label.casefold() for label in classes if len(label) > 2)
 
 
 def merging(names: Sequence[str]) -> list[list[str]]:

@@ -35,7 +35,7 @@ h1 { margin: 0; font-size: 1.6rem; } h2 { margin: 2.5rem 0 0; font-size: 1.25rem
 h3 { margin: 1rem 0 .5rem; font-size: .95rem; font-weight: 600; color: var(--faint); } p { color: var(--faint); }
 nav a { margin-right: .8rem; color: inherit; overflow-wrap: anywhere; }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .6rem; }
-figure { margin: 0; min-width: 0; } figure a { display: block; }
+figure { margin: 0; min-width: 0; } figure a { display: block; color: inherit; text-decoration: none; }
 figure img, .broken { width: 100%; aspect-ratio: 1; object-fit: contain; background: var(--tile); display: block; }
 .broken { display: grid; place-content: center; text-align: center; color: var(--bad); padding: .5rem;
   box-sizing: border-box; overflow: hidden; font-size: .8rem; overflow-wrap: anywhere; }
