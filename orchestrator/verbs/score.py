@@ -16,9 +16,11 @@ from ..data import holdout, scoring, staging
 from ..data.layout import checked_name
 from ..data.scoring import Figure, Score
 from ..errors import GpuError
+from ..remote import sums
 from . import predict
 from .desk import Desk
 
+READ = (run_folder.SUBMISSION, run_folder.MODEL, run_folder.RESULT, run_folder.MANIFEST)
 WORN = 10
 """Looks after which a test has become what one chooses by."""
 
@@ -47,6 +49,9 @@ def score(desk: Desk, name: str) -> Scored:
     """Open the seal of the data set that the run answered, and write down that it was looked at."""
     run = predict.choose(desk.runs, name)
     seal = _seal(desk, run)
+    if changed := [file for file in sums.verify(run) if file in READ]:
+        what = f"{changed[0]} of {run.name} is not what the machine made"
+        raise GpuError(what, f"Move {run} away and bring it home again: gpu pull {run.name}")
     model, result = _document(run / run_folder.MODEL), _document(run / run_folder.RESULT)
     found = scoring.score(
         run / run_folder.SUBMISSION, seal.labels, _classes(run, model), str(result.get("metric", "log_loss"))

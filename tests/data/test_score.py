@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import jpeg, tree, unpacked, zipped
 
+from orchestrator.cli.main import main
 from orchestrator.data import holdout
 from orchestrator.data.prepare import prepare
 from orchestrator.data.scoring import Figure, Score, bootstrap, score, wilson
@@ -179,3 +181,78 @@ def test_the_manifest_of_a_run_has_the_same_fingerprint(tmp_path: Path) -> None:
     split = manifest.Split("test", [question.path for question in data.test])
     assert manifest.digest(root / "p", split) == holdout.fingerprint(root / "p")
     assert json.loads((root / "p" / ".gpu-dataset.json").read_text())["shares"]["holdout"]["count"] == 2
+
+
+RUN = "20260101-120000-p-0a0b"
+PROMISE = {
+    "accuracy": {"value": 0.9, "low": 0.8, "high": 0.95},
+    "log_loss": {"clipped": {"value": 0.3, "low": 0.1, "high": 0.5}},
+}
+
+
+def run_at_home(folder: Path, answers: Mapping[str, str], *, sure: float, promise: object = PROMISE) -> None:
+    """The files of a run on the sealed set, of one that says `answers` with the probability `sure`."""
+    run = folder / "runs" / RUN
+    run.mkdir(parents=True, exist_ok=True)
+    classes = ["cat", "dog", "fox"]
+    rows = {id_: [sure if name == label else (1 - sure) / 2 for name in classes] for id_, label in answers.items()}
+    handed_in(run, classes, rows)
+    images = holdout.fingerprint(folder / "data" / "p")
+    documents = {
+        "job": {"data": "p"},
+        "model": {"classes": classes},
+        "result": {"metric": "log_loss", "expected": promise},
+    }
+    for name, document in {**documents, "manifest": {"data": {"name": "p", "test": {"sha256": images}}}}.items():
+        (run / f"{name}.json").write_text(json.dumps(document))
+    lines = [
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in run.iterdir() if file.suffix != ""
+    ]
+    (run / "SHA256SUMS").write_text("".join(lines))
+
+
+def test_the_promise_is_kept_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, _ = sealed_set(tmp_path, count=60)
+    seal = holdout.find(root, "p", holdout.fingerprint(root / "p"))
+    assert seal is not None
+    monkeypatch.chdir(tmp_path)
+
+    def gpu(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    def verdict() -> str:
+        code, out, _ = gpu("score", RUN, "--json")
+        assert code == 0
+        return str(json.loads(out)["verdict"])
+
+    right = dict(seal.labels)
+    wrong = {id_: "dog" if label == "cat" else "cat" for id_, label in right.items()}
+    run_at_home(tmp_path, right, sure=0.8)
+    assert verdict() == "kept" and "this was the first look" not in gpu("score", RUN)[1]
+    run_at_home(tmp_path, right, sure=0.999)
+    assert verdict() == "better"
+    run_at_home(tmp_path, wrong, sure=0.8)
+    assert verdict() == "worse"
+    assert "do its validation images leak" in gpu("score", RUN)[1]
+    for garbage in (
+        None,
+        [],
+        {"accuracy": {"value": "high"}, "log_loss": 3},
+        {"accuracy": {"value": True, "low": 0, "high": 1}},
+    ):
+        run_at_home(tmp_path, right, sure=0.8, promise=garbage)
+        assert verdict() == "unknown"
+    looks = len(seal.looks())
+    assert looks == 9
+
+    submission_file = tmp_path / "runs" / RUN / "submission.csv"
+    submission_file.write_bytes(submission_file.read_bytes().replace(b"0.800000", b"0.900000", 1))
+    code, _, said = gpu("score", RUN)
+    assert code == 1 and "submission.csv of" in said and "is not what the machine made" in said
+    submission_file.unlink()
+    assert "has answered nothing" in gpu("score", RUN)[2]
+    assert len(seal.looks()) == looks, "what was not shown is no look"
