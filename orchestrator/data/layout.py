@@ -56,11 +56,17 @@ def names(root: Path) -> list[str]:
     return sorted(child.name for child in root.iterdir() if child.name[0] != "." and (child / TRAIN).is_dir())
 
 
-def find(root: Path, name: str) -> Path:
-    """The folder of a data set that can be trained on; otherwise one error saying what it lacks."""
+def folder(root: Path, name: str) -> Path:
+    """The folder of a data set, sound or not; UsageError says how to get one that is not there."""
     path = root / checked_name(name)
     if not path.is_dir():
         raise _unknown(root, name)
+    return path
+
+
+def find(root: Path, name: str) -> Path:
+    """The folder of a data set that can be trained on; otherwise one error saying what it lacks."""
+    path = folder(root, name)
     for part in (TRAIN, VALID):
         if not (path / part).is_dir():
             raise GpuError(f"{path} has no {part}/", f"Make it again with: gpu data prepare {name} ARCHIVE...")

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image
-
-from trainer.run_folder import IMAGE_SUFFIXES, QUARANTINE, SAMPLE, TEST, TRAIN, VALID
+from trainer.run_folder import QUARANTINE, SAMPLE, TEST, TRAIN, VALID
 
 from ..errors import GpuError
 from ..reporter import Reporter
 from . import archives as reading
-from . import staging
+from . import decoding, holdout, staging
 from .layout import Counts, DataSet, checked_name
-from .split import Shares, divided, sampled
-
-_PARTS = {"train": TRAIN, "valid": VALID, "val": VALID, "validation": VALID, "test": TEST, "test1": TEST}
-_KAGGLE = re.compile(r"([^.]+)\.\d+\.[^.]+")
-_Place = tuple[str, str, str]
-"""Part, class (empty in test) and file name."""
-
-
-@dataclass(frozen=True)
-class _Image:
-    source: Path
-    parts: tuple[str, ...]
-    file: Path
+from .placing import Place, part_of, places, stem
+from .split import LESSON, Shares, divided, sampled
+from .unpacking import Image, unpack, visible_files
 
 
 def prepare(
@@ -50,27 +34,39 @@ def prepare(
     data = DataSet(root, checked_name(name))
     shares = shares or Shares()
     with staging.disk_errors(root):
-        hashes = sorted(_digest(path) for path in archives)
-        recipe = {"sha256": hashes, "seed": seed, "shares": asdict(shares)}
+        hashes = sorted(_digest(path, named=len(archives) > 1) for path in archives)
+        recipe = {"sha256": hashes, "seed": seed, "shares": shares.document()}
         if staging.already_made(root, name, recipe):
             reporter.line(f"{data.path} is ready: the same archives made it")
             return data.counts()
     with staging.building(root, name) as part:
-        images, folders = _unpack(archives, part / ".incoming", limits, reporter)
-        bad = _undecodable(images, reporter)
-        places = _places(images, folders)
-        _put(part, places, bad, reporter)
+        found = unpack(archives, part / ".incoming", limits, reporter)
+        bad = _undecodable(found.images, reporter)
+        _put(part, places(found), bad, reporter)
+        _keep_samples(part, found.samples)
+        chosen = holdout.drawn(part, shares.holdout, seed) if shares.holdout else holdout.labelled(part)
+        if chosen:
+            holdout.seal(part, chosen, seed, root=root, name=name)
+            reporter.line(
+                f"the classes of {len(chosen)} images in test/ are sealed away; they open with: gpu score RUN"
+            )
+        if (part / VALID).is_dir() and shares.valid != LESSON:
+            reporter.line("valid/ came with the archives and stays as it is")
         _divide(part, shares, seed)
         shutil.rmtree(part / ".incoming")
         staging.record(part, recipe)
     return data.counts()
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, *, named: bool) -> str:
+    """`named`: of several sources the name may be that of a class."""
     if not path.exists():
         raise GpuError(f"there is no archive {path}", "Check its path")
     digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+    if named and not part_of(name := stem(str(path))):
+        digest.update(os.fsencode(name) + b"\0")
+    files = [file for file, is_folder in visible_files(path) if not is_folder] if path.is_dir() else [path]
+    for file in files:
         if path.is_dir():
             digest.update(os.fsencode(file.relative_to(path)) + b"\0")
         with file.open("rb") as stream:
@@ -79,137 +75,62 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _folder_entries(folder: Path) -> Iterator[reading.Entry]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise reading.ArchiveRefused(folder, "is a link or a device", str(path.relative_to(folder)))
-
-        def chunks(path: Path = path) -> Iterator[bytes]:
-            with path.open("rb") as stream:
-                while chunk := stream.read(1 << 16):
-                    yield chunk
-
-        yield reading.Entry(path.relative_to(folder).parts, path.is_dir(), chunks)
-
-
-def _unpack(
-    archives: Sequence[Path], into: Path, limits: reading.Limits | None, reporter: Reporter
-) -> tuple[list[_Image], list[tuple[Path, tuple[str, ...]]]]:
-    into.mkdir()
-    images: list[_Image] = []
-    folders: list[tuple[Path, tuple[str, ...]]] = []
-    with reporter.progress("unpacking", unit="images") as bar:
-        for archive in archives:
-            for entry in _folder_entries(archive) if archive.is_dir() else reading.entries(archive, limits):
-                if any(part.startswith(".") or part == "__MACOSX" for part in entry.parts):
-                    continue
-                if entry.is_folder:
-                    folders.append((archive, entry.parts))
-                elif entry.parts and Path(entry.parts[-1]).suffix.lower() in IMAGE_SUFFIXES:
-                    file = into / str(len(images))
-                    with file.open("xb") as out:
-                        out.writelines(entry.chunks())
-                    images.append(_Image(archive, entry.parts, file))
-                    bar.update(len(images))
-    return images, folders
-
-
-def _undecodable(images: Sequence[_Image], reporter: Reporter) -> dict[Path, str]:
+def _undecodable(images: Sequence[Image], reporter: Reporter) -> dict[Path, str]:
     bad: dict[Path, str] = {}
-    with reporter.progress("decoding", len(images), "images") as bar, warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for done, (image, why) in enumerate(zip(images, pool.map(_problem, images), strict=True), 1):
-                bar.update(done)
-                if why is not None:
-                    bad[image.file] = why
+    with reporter.progress("decoding", len(images), "images") as bar, decoding.strictly():
+        looks = decoding.at_once(decoding.problem, [image.file for image in images])
+        for done, (image, why) in enumerate(zip(images, looks, strict=True), 1):
+            bar.update(done)
+            if why is not None:
+                bad[image.file] = why
     return bad
 
 
-def _problem(image: _Image) -> str | None:
-    try:
-        with Image.open(image.file) as picture:
-            picture.load()
-    except (
-        *(OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ArithmeticError, MemoryError),
-        *(Image.DecompressionBombError, Image.DecompressionBombWarning, RuntimeError, NotImplementedError),
-    ) as error:
-        return str(error).replace(str(image.file), "it")[:200] or type(error).__name__
-    return None
-
-
-def _places(images: Sequence[_Image], folders: Sequence[tuple[Path, tuple[str, ...]]]) -> dict[_Place, _Image]:
-    places: dict[_Place, _Image] = {}
-    classes: set[str] = set()
-    prefixes = {
-        source: os.path.commonprefix([image.parts[:-1] for image in images if image.source == source])  # noqa: RUF071 (tuples)
-        for source in {image.source for image in images}
-    }
-    for image in images:
-        place = _place(image.source, image.parts, len(prefixes[image.source]))
-        if place in places:
-            raise GpuError(f"two images would both be {'/'.join(place)!r}", "Give each class of images its own names")
-        places[place] = image
-        classes.add(place[1])
-    for source, parts in folders:
-        lowered = [part.lower() for part in parts]
-        if len(parts) >= 2 and _PARTS.get(lowered[-2]) in (TRAIN, VALID) and parts[-1] not in classes:
-            raise GpuError(f"the class folder {'/'.join(parts)!r} of {source} has no images", "Fill it or remove it")
-    return places
-
-
-def _place(source: Path, parts: tuple[str, ...], prefix: int) -> _Place:
-    for index, part in enumerate(parts[:-1]):
-        if part.lower() in _PARTS:
-            return _in_part(source, _PARTS[part.lower()], parts[index + 1 :])
-    stem = source.name.partition(".")[0].lower()
-    if stem in _PARTS:
-        return _in_part(source, _PARTS[stem], parts[prefix if len(parts) == prefix + 1 else 0 :])
-    if len(parts) > prefix + 1:
-        return TRAIN, parts[prefix], "-".join(parts[prefix + 1 :])
-    if _KAGGLE.fullmatch(parts[-1]) or prefix == 0:
-        return _in_part(source, TRAIN, parts[-1:])
-    return TRAIN, parts[prefix - 1], parts[-1]
-
-
-def _in_part(source: Path, part: str, rest: tuple[str, ...]) -> _Place:
-    if part == TEST:
-        return TEST, "", "-".join(rest[1:] if len(rest) > 1 and rest[0] == "unknown" else rest)
-    if len(rest) > 1:
-        return part, rest[0], "-".join(rest[1:])
-    named = _KAGGLE.fullmatch(rest[0])
-    if named is None:
-        raise GpuError(f"the image {rest[0]!r} of {source} says no class", "Name it like cat.0.jpg, or use a folder")
-    return part, named[1], rest[0]
-
-
-def _put(part: Path, places: dict[_Place, _Image], bad: dict[Path, str], reporter: Reporter) -> None:
-    labels = {place[1] for place in places if place[0] == TRAIN}
-    if not labels:
-        raise GpuError("the archives hold no images to train on", "They need train/cat.0.jpg or train/CLASS/0.jpg")
-    if len(labels) < 2:
-        raise GpuError(f"there is only one class, {min(labels)!r}", "Telling apart takes at least two")
-    for place, image in sorted(places.items()):
-        aside = image.file in bad
+def _put(part: Path, found: Mapping[Place, Image], bad: Mapping[Path, str], reporter: Reporter) -> None:
+    _check_classes({place[1] for place in found if place[0] == TRAIN}, {p[1] for p in found if p[0] == VALID})
+    for place, image in sorted(found.items()):
+        where = "/".join(filter(None, place))
+        # A competition asks for every row of its test, and the trainer answers those that it cannot see, too.
+        aside = image.file in bad and place[:2] != (TEST, "")
         target = part.joinpath(*([QUARANTINE] if aside else []), *filter(None, place))
-        if aside:
-            reporter.line(f"set aside: {'/'.join(filter(None, place))!r} does not decode ({bad[image.file]})")
+        if image.file in bad:
+            kept = "set aside" if aside else "kept for its row in the submission"
+            reporter.line(f"{kept}: {where!r} does not decode ({bad[image.file]})")
         target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(target):
+            raise GpuError(f"this disk takes two images for one: {where!r}", "Rename one of them")
         image.file.rename(target)
-    for label in sorted(labels):
+    for label in sorted({place[1] for place in found if place[0] == TRAIN}):
         if not (part / TRAIN / label).is_dir():
             raise GpuError(f"no image of the class {label!r} decodes", "Get its images again")
 
 
+def _keep_samples(part: Path, samples: Mapping[str, Path]) -> None:
+    """The competition's sample of a submission is of its own test: for any other it would be wrong."""
+    if (part / TEST).is_dir() and not holdout.labelled(part):
+        for name, file in samples.items():
+            file.rename(part / name)
+
+
+def _check_classes(train: set[str], valid: set[str]) -> None:
+    if not train:
+        raise GpuError("the archives hold no images to train on", "They need train/cat.0.jpg or train/CLASS/0.jpg")
+    if len(train) < 2:
+        raise GpuError(f"there is only one class, {min(train)!r}", "Telling apart takes at least two")
+    if strangers := sorted(valid - train):
+        raise GpuError(
+            f"valid/ has the class {strangers[0]!r}, and train/ has it not", "Name the folders of both alike"
+        )
+
+
 def _divide(part: Path, shares: Shares, seed: int) -> None:
-    given = (part / VALID).is_dir()
     for label in _listed(part / TRAIN):
         names = _listed(part / TRAIN / label)
-        if not given:
-            if len(names) < 2:
-                raise GpuError(f"the class {label!r} has only one image", "One to train on and one to check takes two")
+        # A validation part that came with the archives stays as it is.
+        if not (part / VALID / label).is_dir():
+            held = divided(names, shares, seed, label)[1]
             (part / VALID / label).mkdir(parents=True)
-            for name in divided(names, shares, seed, label)[1]:
+            for name in held:
                 (part / TRAIN / label / name).rename(part / VALID / label / name)
     sample(part, shares, seed)
 

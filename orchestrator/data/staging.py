@@ -21,7 +21,7 @@ MANIFEST = ".gpu-dataset.json"
 @contextmanager
 def building(root: Path, name: str) -> Iterator[Path]:
     """An empty folder that becomes `root/name` when the block ends well, and is removed when it does not."""
-    with disk_errors(root), _alone(root):
+    with disk_errors(root), alone(root):
         for stale in root.glob(f".{name}.part-*"):
             shutil.rmtree(stale)
         part = Path(tempfile.mkdtemp(prefix=f".{name}.part-", dir=root))
@@ -56,7 +56,7 @@ def already_made(root: Path, name: str, recipe: Any) -> bool:
     if made_from(folder) == recipe:
         return True
     raise GpuError(
-        f"{folder} is there already and was not made from the same archives with the same seed",
+        f"{folder} is there already and was not made from the same archives with the same options",
         "Choose another name, or move that folder away",
     )
 
@@ -74,7 +74,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def alone(root: Path) -> Iterator[None]:
     """The kernel's lock on the folder of all data sets: what lies there half made is then nobody's."""
     root.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)

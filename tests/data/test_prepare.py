@@ -112,6 +112,6 @@ def test_an_unknown_data_set_is_offered(tmp_path: Path) -> None:
 
 @given(st.sets(st.text(min_size=1, max_size=8), min_size=2), st.integers())
 def test_a_split_loses_nothing(names: set[str], seed: int) -> None:
-    train, valid = divided(names, Shares(), seed)
+    train, valid = divided(names, Shares(), seed, "cat")
     assert train and valid and set(train) | set(valid) == names and len(train) + len(valid) == len(names)
-    assert (train, valid) == divided(sorted(names, reverse=True), Shares(), seed)
+    assert (train, valid) == divided(sorted(names, reverse=True), Shares(), seed, "cat")
