@@ -8,10 +8,6 @@ from typing import Any
 
 from ... import prices
 
-SNAPSHOT_GB_MONTH = 0.05
-"""US dollars in us-west-2, 2025-06, https://aws.amazon.com/ebs/pricing/ ; only blocks that differ from the snapshot
-before are counted, so a disk's size times this is the most that it can be."""
-
 
 @dataclass(frozen=True)
 class Sight:
@@ -122,7 +118,8 @@ def _image(found: Found, thing: Mapping[str, Any]) -> Sight:
 def _snapshot(found: Found, thing: Mapping[str, Any]) -> Sight:
     size, name = int(thing["VolumeSize"]), str(thing["SnapshotId"])
     about = f"of a disk of {size} GB, at most at this price"
-    return Sight(about, size * SNAPSHOT_GB_MONTH, (("delete-snapshot", "--snapshot-id", name),), not found.imaged(name))
+    words = ("delete-snapshot", "--snapshot-id", name)
+    return Sight(about, size * prices.SNAPSHOT_GB_MONTH, (words,), not found.imaged(name))
 
 
 def _address(found: Found, thing: Mapping[str, Any]) -> Sight:
