@@ -15,7 +15,7 @@ from ami import bake
 from ..errors import GpuError
 from ..providers.base import Address, BakeWish, Imaging, MachineImage, Plan, Price, State
 from ..remote import dispatch, ssh
-from ..remote.failures import ConnectionLost, Unreachable
+from ..remote.failures import ConnectionLost, NotSsh, Unreachable
 from . import cost, torchcheck
 from .desk import BOOT_SECONDS, Desk
 from .doctor import vital_signs
@@ -143,8 +143,8 @@ class Work:
     def _boot_now(self) -> bytes | None:
         try:
             with ssh.connect(self._address, wait=0, seconds=LOOK_SECONDS) as connection:
-                return _boot(connection)
-        except (Unreachable, ConnectionLost):
+                return connection.run(bake.BOOT_ID, timeout=LOOK_SECONDS).stdout or None
+        except (Unreachable, NotSsh, ConnectionLost):
             return None
 
     def _verify(self, connection: ssh.Connection) -> None:
@@ -193,7 +193,7 @@ class Work:
         while True:
             try:
                 return ssh.connect(self._address, wait=LOOK_SECONDS, say=self._desk.reporter.line)
-            except Unreachable:
+            except (Unreachable, NotSsh):
                 # As long as it runs: one that somebody has ended is not waited for.
                 if time.monotonic() > deadline or self._there.builder().phase != "running":
                     raise

@@ -187,7 +187,14 @@ class AwsProvider:
                 self._carry_out(AwsPlan(removal.plan_removal(have)), self._kind)
                 return have
 
-            self._forget(persistently(attempt, self._say))
+            have = persistently(attempt, self._say)
+            self._forget(have)
+            if kept := [image for image in have.baked if image.state == "available"]:
+                month = sum(image.per_month for image in kept)
+                names = ", ".join(image.id for image in kept)
+                self._say(
+                    f"images of your own stay, at most ${month:.2f} a month: {names}; see: gpu ami prune --keep 0"
+                )
 
     def script(self, plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
         assert isinstance(plan, AwsPlan)
