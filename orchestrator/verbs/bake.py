@@ -15,7 +15,7 @@ from ami import bake
 from ..errors import GpuError
 from ..providers.base import Address, BakeWish, Imaging, MachineImage, Plan, Price, State
 from ..remote import dispatch, ssh
-from ..remote.failures import ConnectionLost, NotSsh, Unreachable
+from ..remote.failures import AuthRefused, ConnectionLost, NotSsh, Unreachable
 from . import cost, torchcheck
 from .desk import BOOT_SECONDS, Desk
 from .doctor import vital_signs
@@ -144,7 +144,8 @@ class Work:
         try:
             with ssh.connect(self._address, wait=0, seconds=LOOK_SECONDS) as connection:
                 return connection.run(bake.BOOT_ID, timeout=LOOK_SECONDS).stdout or None
-        except (Unreachable, NotSsh, ConnectionLost):
+        except (Unreachable, NotSsh, AuthRefused, ConnectionLost):
+            # On its way down an sshd may end in the middle of any of these.
             return None
 
     def _verify(self, connection: ssh.Connection) -> None:
