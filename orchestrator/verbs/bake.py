@@ -143,7 +143,7 @@ class Work:
     def _boot_now(self) -> bytes | None:
         try:
             with ssh.connect(self._address, wait=0, seconds=LOOK_SECONDS) as connection:
-                return connection.run(bake.BOOT_ID, timeout=LOOK_SECONDS).stdout or None
+                return connection.run(bake.BOOT_ID, timeout=COMMAND_SECONDS).stdout or None
         except (Unreachable, NotSsh, AuthRefused, ConnectionLost):
             # On its way down an sshd may end in the middle of any of these.
             return None
