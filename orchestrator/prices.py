@@ -17,6 +17,12 @@ from .errors import UsageError, nearest
 from .providers.base import Price
 
 HOURS_A_MONTH = 730
+SNAPSHOT_GB_MONTH = 0.05
+"""US dollars in us-west-2, 2025-06, https://aws.amazon.com/ebs/pricing/ ; only blocks that differ from the snapshot
+before are counted, so a disk's size times this is the most that it can be."""
+TRANSFER_GB = 0.02
+"""US dollars for a gigabyte from us-west-2 into another region, 2025-06,
+https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer """
 _FILE = Path(__file__).with_name("machines.yaml")
 _TYPE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 

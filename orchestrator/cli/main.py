@@ -20,6 +20,7 @@ from .terminal import printable
 INTERRUPTED = 130
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "ami": ("ami",),
     "awake": ("keep",),
     "cost": ("cost",),
     "data": ("data",),
@@ -41,7 +42,7 @@ class Gpu(Group):
         ("Daily life", ("start", "train", "ssh", "status", "stop")),
         ("Runs", ("jobs", "logs", "attach", "cancel", "pull", "runs", "predict", "score")),
         ("Data", ("data",)),
-        ("The machine", ("ip", "ssh-config", "get", "get-p2", "get-t2", "keep", "init", "resize", "destroy")),
+        ("The machine", ("ip", "ssh-config", "get", "get-p2", "get-t2", "keep", "init", "resize", "ami", "destroy")),
         ("Money", ("cost", "types", "quota")),
         ("When something is wrong", ("doctor", "audit")),
         ("Rehearsal", ("sandbox",)),

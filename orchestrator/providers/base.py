@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -265,3 +266,105 @@ class Item:
 class Auditable(Protocol):
     def audit(self) -> Iterator[Item]:
         """Every resource with our tags in every region, in the order in which it can be removed."""
+
+
+@dataclass(frozen=True)
+class MachineImage:
+    """An image of one's own: a disk on which all that a run needs is ready, for new machines to begin with."""
+
+    id: str
+    name: str
+    region: str
+    profile: str
+    state: str
+    """EC2's word: `pending`, `available`, `failed`, ..."""
+    made: datetime
+    size_gb: int
+    architecture: str = "x86_64"
+    environment: str = ""
+    """The build of `ami/environments.yaml` that is on it."""
+    recipe: str = ""
+    """The digest of the files that made it: `provision.sh` and what lies beside it."""
+    version: str = ""
+    """Of the `gpu` that baked it."""
+    source: str = ""
+    source_name: str = ""
+    copied_from: str = ""
+    per_month: float = 0.0
+    """US dollars at most: EC2 counts the blocks that are used, and does not tell how many those are."""
+    snapshots: tuple[str, ...] = ()
+    root_device: str = "/dev/sda1"
+    builder: str = ""
+    """The machine whose disk it was."""
+
+
+@dataclass(frozen=True)
+class BakeWish:
+    """What to bake on and from. Neither `kind` nor `machine_type`: the cheapest type without a GPU that is enough."""
+
+    kind: str | None = None
+    machine_type: str | None = None
+    source: str | None = None
+    """`ubuntu`, `deep-learning`, or an image's id; None: what a machine without an image of its own begins with."""
+
+
+Told = Callable[[float], None]
+"""Hears how many per cent of an image have been copied."""
+
+
+class Imaging(Protocol):
+    """Images of one's own. What a bake takes is found by its tags: `clear` removes it however the bake has ended."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """One command at a time bakes, or removes what bakes leave."""
+
+    def plan_bake(self, wish: BakeWish) -> Plan:
+        """From what earlier bakes have left to a finished image and nothing else; changes nothing."""
+
+    def make_builder(self, plan: Plan) -> Address:
+        """Remove what earlier bakes have left, and make the plan's machine. SSH may not answer yet."""
+
+    def builder(self) -> State:
+        """The machine that bakes, as the ledger of costs wants it."""
+
+    def source(self) -> tuple[str, str]:
+        """Id and name of the image that the builder began with."""
+
+    def reboot(self) -> None:
+        """Ask the builder to boot again; it goes on answering for a moment."""
+
+    def make_image(self, labels: Mapping[str, str], told: Told) -> MachineImage:
+        """Stop the builder and make an image of its disk, waiting until it can be started from."""
+
+    def clear(self) -> None:
+        """Remove the builder, images that are not finished, and a network that nobody else uses; safe to repeat."""
+
+    def images(self) -> Sequence[MachineImage]:
+        """All of the owner's in the region, newest first, unfinished ones too."""
+
+    def choice(self, kind: str) -> tuple[str, str]:
+        """The image with which a new machine of the kind would begin, and why that one."""
+
+    def plan_prune(self, keep: int) -> tuple[Plan, Sequence[str]]:
+        """To the newest `keep` of the profile's images; and why some others stay, in sentences."""
+
+    def prune(self, plan: Plan) -> None:
+        """Deregister them and delete their snapshots; safe to repeat."""
+
+    def plan_copy(self, region: str, image: str | None) -> Plan:
+        """To a copy of `image`, otherwise of the newest one, in another region; empty when it is there."""
+
+    def copy(self, plan: Plan, told: Told) -> MachineImage:
+        """Carry it out, waiting until it can be started from. A copy that was begun before is gone on with."""
+
+    def clear_copies(self, region: str) -> None:
+        """Remove copies there that are not finished; safe to repeat."""
+
+    def script(self, plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """As `Scripted` has it."""
+
+
+@runtime_checkable
+class HasImages(Protocol):
+    def imaging(self) -> Imaging:
+        """Images of one's own in the profile's region."""

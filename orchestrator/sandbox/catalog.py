@@ -75,10 +75,12 @@ def stock() -> None:
     """Add to moto what it lacks."""
     _add_types()
     _add_parameters()
-    from moto.ec2.models import elastic_ip_addresses
+    from moto.ec2.models import elastic_ip_addresses, elastic_network_interfaces
 
     # Its own takes any of 127/8, 127.0.0.1 and one that is already in use among them.
     vars(elastic_ip_addresses)["random_ip"] = free_address
+    # Of an instance that has no elastic one.
+    vars(elastic_network_interfaces)["random_public_ip"] = free_address
     lookups.complete()
 
 
@@ -94,7 +96,8 @@ def _taken(address: str) -> bool:
     from moto.ec2.models import ec2_backends
 
     backends = list(ec2_backends[ACCOUNT].values())
-    if any(known.public_ip == address for backend in backends for known in backend.addresses):
+    given: list[Any] = [known for backend in backends for known in (*backend.addresses, *backend.enis.values())]
+    if any(known.public_ip == address for known in given):
         return True
     with socket.socket() as probe:
         try:

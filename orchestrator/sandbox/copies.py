@@ -9,8 +9,8 @@ from pathlib import Path
 
 FLEETING = ("run", "log")
 """Of a disk's folder: what is of one boot, and is in no snapshot."""
-OWN = ("etc/ssh", "home/gpu/env")
-"""What each instance makes anew at its first boot."""
+OWN = ("etc/ssh/ssh_host_*", "etc/ssh/authorized_keys", "home/gpu/env")
+"""What each instance makes anew at its first boot; shell patterns."""
 
 
 class Copier:
@@ -40,9 +40,8 @@ class Copier:
     def plant(self, copy: Path, root: Path) -> None:
         """Let a new instance's disk begin with `copy`."""
         self.copy(copy, root)
-        for name in OWN:
-            own = root / name
-            if own.is_symlink():
+        for own in [found for name in OWN for found in root.glob(name)]:
+            if own.is_symlink() or own.is_file():
                 own.unlink()
             else:
                 shutil.rmtree(own, ignore_errors=True)

@@ -145,7 +145,7 @@ class Instances:
             # In place of the one address that the metadata service has on every instance of EC2.
             (machine.disk.run / "imds").write_text(f"{self.endpoint_url}/imds/{instance.id}\n")
             machine.boot()
-        machine.listen(next((str(address.public_ip) for address in _addresses(instance)), None))
+        machine.listen(_public_address(instance))
 
     def _new_machine(self, instance: Any) -> Machine:
         disk = self.disk(instance.id)
@@ -173,6 +173,13 @@ def _explain(instance: Any, code: str, why: str) -> None:
     if code != "Client.UserInitiatedShutdown":
         # Of what nobody asked it for, EC2 tells no time.
         instance._reason = ""
+
+
+def _public_address(instance: Any) -> str | None:
+    """Its elastic one, otherwise the one that it was given when it started."""
+    elastic = next((str(address.public_ip) for address in _addresses(instance)), None)
+    given = [card.public_ip for card in instance.nics.values() if card.public_ip_auto_assign and card.public_ip]
+    return elastic or (str(given[0]) if given else None)
 
 
 def _addresses(instance: Any) -> list[Any]:

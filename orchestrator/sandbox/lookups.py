@@ -38,6 +38,7 @@ def describe_instances(call: Call, forward: Forward) -> Reply:
 def complete() -> None:
     """Teach moto the filters and the sizes that it has not."""
     from moto.ec2.models.amis import Ami
+    from moto.ec2.models.elastic_block_store import Snapshot
     from moto.ec2.models.instances import Instance
     from moto.ec2.utils import filter_dict_attribute_mapping
 
@@ -58,6 +59,8 @@ def complete() -> None:
     extra.launch_stamp = property(lambda one: Pattern(f"{one.launch_time:%Y-%m-%dT%H:%M:%S.000Z}"))
     extra.spot_instance_request_id = extra.boot_mode = extra.current_instance_boot_mode = None
     extra.instance_lifecycle = property(lambda one: one.lifecycle)
+    snapshot: Any = Snapshot
+    snapshot.progress = property(lambda one: "50%" if one.status == "pending" else "100%")
     image: Any = Ami
     image.block_device_mappings = property(_mappings)
 

@@ -80,16 +80,16 @@ class Person(Evening):
         return blows(calls), blows([call for call in calls if call["changes"]])
 
     def strike(
-        self, words: tuple[str, ...], blow: Blow, number: signal.Signals, *, when: str = "after"
+        self, words: tuple[str, ...], blow: Blow, number: signal.Signals, *, when: str = "after", patience: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Send the signal while the call hangs, before or after it is carried out; returns how the command ended."""
         self.control.set("hold", action=blow.action, skip=blow.earlier, when=when, times=1)
         # Whoever runs the tests in the background has told all their children to ignore Ctrl-C.
         process = self.start(*words, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-        held = self.control.held(60)
+        held = self.control.held(patience)
         assert held, f"gpu {' '.join(words)} never came to {blow}: {end_of(process)}"
         os.killpg(process.pid, number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=patience)
         self.control.clear()
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 

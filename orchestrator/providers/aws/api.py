@@ -19,6 +19,7 @@ MADE: Mapping[str, str] = {
     "AllocateAddress": "AllocationId",
     "RunInstances": "Instances[0].InstanceId",
     "CreateImage": "ImageId",
+    "CopyImage": "ImageId",
 }
 """Where each creating call's answer has the id of what it made (JMESPath, as `aws --query` takes it)."""
 

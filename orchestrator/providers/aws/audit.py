@@ -24,16 +24,16 @@ GONE = ("terminated", "shutting-down", "cancelled", "closed", "failed", "deregis
 
 def audit(session: Session, owner: str) -> Iterator[Item]:
     """Region by region, each in the order of removal; one that cannot be looked at is an item of its own."""
-    regions = _regions(session)
+    names = regions(session)
     # Made here: boto3's sessions do not like to make clients in several threads at once.
-    clients = [session.in_region(region) for region in regions]
+    clients = [session.in_region(region) for region in names]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for items in pool.map(_whole_region, clients, regions, repeat(owner)):
+        for items in pool.map(_whole_region, clients, names, repeat(owner)):
             yield from items
 
 
 @in_words
-def _regions(session: Session) -> list[str]:
+def regions(session: Session) -> list[str]:
     """Those that are enabled for the account."""
     return sorted(region["RegionName"] for region in session.ec2.describe_regions()["Regions"])
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import own
 from .api import Api
-from .inventory import Tags
+from .inventory import BUILDER, Tags
 from .steps import NETWORK
 
 RULE = "gpu: ssh from its owner"
@@ -132,13 +133,16 @@ class Changes:
     def birth_request(self, birth: Birth) -> dict[str, Any]:
         """RunInstances without its token: the same for the same birth, so that a token can be used again."""
         disk = {"VolumeSize": birth.disk_gb, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
-        # No automatic public address: the elastic IP is the machine's one address, stopped or not.
+        # No automatic public address: the elastic IP is the machine's one address, stopped or not. A builder has none.
+        passing = birth.kind == BUILDER
         network = {
             "DeviceIndex": 0,
             "SubnetId": birth.subnet,
             "Groups": [birth.group],
-            "AssociatePublicIpAddress": False,
+            "AssociatePublicIpAddress": passing,
         }
+        # EC2 refuses to protect a spot machine from its termination; a builder must be easy to remove.
+        protected = not birth.spot and not passing
         resources = ("instance", "volume", "network-interface", *(["spot-instances-request"] if birth.spot else []))
         return {
             "MinCount": 1,
@@ -150,8 +154,8 @@ class Changes:
             "BlockDeviceMappings": [{"DeviceName": birth.root_device, "Ebs": disk}],
             "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
             "InstanceInitiatedShutdownBehavior": "stop",
-            # EC2 refuses to protect a spot machine from its termination.
-            **({"InstanceMarketOptions": SPOT} if birth.spot else {"DisableApiTermination": True}),
+            **({"InstanceMarketOptions": SPOT} if birth.spot else {}),
+            **({"DisableApiTermination": True} if protected else {}),
             "TagSpecifications": self._spec(*resources, kind=birth.kind, replaces=birth.replaces),
             "UserData": birth.user_data,
         }
@@ -176,6 +180,27 @@ class Changes:
             InstanceId=machine,
             Name=name,
             TagSpecifications=self._spec("image", "snapshot", kind=kind, replaces=machine),
+        )
+
+    def reboot(self, machine: str) -> None:
+        self._api.change("RebootInstances", InstanceIds=[machine])
+
+    def bake_image(self, machine: str, *, name: str, labels: Mapping[str, str]) -> str:
+        """For machines to begin with; `labels` are what it says of itself."""
+        return self._api.make(
+            "CreateImage", InstanceId=machine, Name=name, TagSpecifications=self._labelled(name, labels)
+        )
+
+    def copy_image(self, image: str, *, source: str, name: str, labels: Mapping[str, str], token: str) -> str:
+        """From the region `source` into that of the `Api`."""
+        return self._api.make(
+            "CopyImage",
+            SourceImageId=image,
+            SourceRegion=source,
+            Name=name,
+            Encrypted=True,
+            ClientToken=token,
+            TagSpecifications=self._labelled(name, labels),
         )
 
     # --- removing
@@ -224,6 +249,11 @@ class Changes:
 
     def delete_vpc(self, vpc: str) -> None:
         self._api.change("DeleteVpc", VpcId=vpc)
+
+    def _labelled(self, name: str, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        pairs = {**self._tags.pairs(), **own.tags(labels), "Name": name}
+        tags = [{"Key": key, "Value": value} for key, value in pairs.items()]
+        return [{"ResourceType": resource, "Tags": tags} for resource in ("image", "snapshot")]
 
     def _spec(self, *resources: str, kind: str | None = None, replaces: str | None = None) -> list[dict[str, Any]]:
         tags = [{"Key": key, "Value": value} for key, value in self._tags.pairs(kind, replaces).items()]

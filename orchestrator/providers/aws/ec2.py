@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from ..base import MachineImage
+from . import own
 from .changes import RULE
 from .inventory import (
     Build,
@@ -38,6 +40,7 @@ class Image:
     id: str
     root_device: str
     created: str
+    name: str = ""
 
 
 class Ec2:
@@ -45,6 +48,7 @@ class Ec2:
 
     def __init__(self, session: Session, tags: Tags) -> None:
         self._ec2 = session.ec2
+        self._region = session.region
         self._tags = tags
 
     # --- looking
@@ -63,14 +67,13 @@ class Ec2:
             "addresses": self.addresses,
             "spot_requests": self._spot_requests,
             "images": self._images,
-            "loose": self._snapshots,
+            "snapshots": self._snapshots,
         }
         with ThreadPoolExecutor(max_workers=len(questions)) as pool:
             asked = {name: pool.submit(question) for name, question in questions.items()}
             answers: dict[str, Any] = {name: answer.result() for name, answer in asked.items()}
-        used = {snapshot for image in answers["images"] for snapshot in image.snapshots}
-        answers["loose"] = tuple(snapshot for snapshot in answers["loose"] if snapshot.id not in used)
-        return Inventory(**answers)
+        told = _imaged(answers.pop("images"), answers.pop("snapshots"), self._region)
+        return Inventory(**answers, **told)
 
     @in_words
     def machines(self, kind: str | None = None) -> tuple[Machine, ...]:
@@ -149,13 +152,31 @@ class Ec2:
     @in_words
     def image(self, image: str) -> Image | None:
         found = self._ec2.describe_images(ImageIds=[image])["Images"]
-        return Image(image, found[0].get("RootDeviceName") or "/dev/sda1", "") if found else None
+        return _image(found[0]) if found else None
+
+    @in_words
+    def own_images(self) -> tuple[MachineImage, ...]:
+        """The owner's, of whatever profile, newest first."""
+        wanted: list[FilterTypeDef] = [{"Name": "tag:gpu:owner", "Values": [self._tags.owner]}]
+        found = self._ec2.describe_images(Owners=["self"], Filters=wanted)["Images"]
+        images = [own.read(one, self._region) for one in found if own.is_own(one)]
+        return tuple(sorted(images, key=lambda i: (i.made, i.id), reverse=True))
+
+    @in_words
+    def progress(self, image: str) -> float:
+        """Per cent of the snapshots that are being made for the image: those that carry its name."""
+        images = self._ec2.describe_images(ImageIds=[image])["Images"]
+        name = _tag(images[0].get("Tags", []), "Name") if images else ""
+        wanted: list[FilterTypeDef] = [{"Name": "tag:Name", "Values": [name]}]
+        found = self._ec2.describe_snapshots(OwnerIds=["self"], Filters=self._mine() + wanted)["Snapshots"]
+        told = [float(one.get("Progress", "").rstrip("%") or 0) for one in found if one.get("State") == "pending"]
+        return min(told, default=0.0)
 
     @in_words
     def newest_image(self, *, owner: str, name: str) -> Image | None:
         filters: list[FilterTypeDef] = [{"Name": "name", "Values": [name]}, {"Name": "state", "Values": ["available"]}]
         found = self._ec2.describe_images(Owners=[owner], Filters=filters)["Images"]
-        images = [Image(i["ImageId"], i.get("RootDeviceName") or "/dev/sda1", i["CreationDate"]) for i in found]
+        images = [_image(one) for one in found]
         return max(images, key=lambda i: (i.created, i.id), default=None)
 
     # --- the inventory's parts
@@ -175,20 +196,14 @@ class Ec2:
         found = [request for page in pages for request in page["SpotInstanceRequests"]]
         return tuple(SpotRequest(r["SpotInstanceRequestId"], r.get("InstanceId") or None, r["State"]) for r in found)
 
-    def _images(self) -> tuple[Snapshot, ...]:
-        """Those on the way from one machine to another; images that somebody baked are not of a machine's life."""
-        wanted: list[FilterTypeDef] = [{"Name": "tag-key", "Values": ["gpu:replaces"]}]
-        found = self._ec2.describe_images(Owners=["self"], Filters=self._mine() + wanted)["Images"]
-        return tuple(_snapshot(image) for image in sorted(found, key=lambda i: i["ImageId"]))
+    def _images(self) -> list[Any]:
+        found = self._ec2.describe_images(Owners=["self"], Filters=self._mine())["Images"]
+        return sorted(found, key=lambda i: i["ImageId"])
 
-    def _snapshots(self) -> tuple[Loose, ...]:
-        wanted: list[FilterTypeDef] = [{"Name": "tag-key", "Values": ["gpu:replaces"]}]
-        pages = self._ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=self._mine() + wanted)
+    def _snapshots(self) -> list[Any]:
+        pages = self._ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=self._mine())
         found = [snapshot for page in pages for snapshot in page["Snapshots"]]
-        return tuple(
-            Loose(snapshot["SnapshotId"], _tag(snapshot.get("Tags", []), "gpu:replaces"))
-            for snapshot in sorted(found, key=lambda s: s["SnapshotId"])
-        )
+        return sorted(found, key=lambda s: s["SnapshotId"])
 
     def _vpcs(self) -> tuple[Vpc, ...]:
         ids = sorted(v["VpcId"] for v in self._ec2.describe_vpcs(Filters=self._mine())["Vpcs"])
@@ -264,7 +279,26 @@ def _machine(about: Any) -> Machine:
         reason=said or about.get("StateReason", {}).get("Message", ""),
         parts=(*disks, *cards),
         replaces=_tag(tags, "gpu:replaces") or None,
+        image=about.get("ImageId", ""),
+        public_ip=about.get("PublicIpAddress") or None,
     )
+
+
+def _imaged(images: Sequence[Any], snapshots: Sequence[Any], region: str) -> dict[str, Any]:
+    """Images on the way from one machine to another apart from those for machines to begin with, and the snapshots of
+    either sort that are under none of them."""
+    moved = tuple(_snapshot(one) for one in images if _tag(one.get("Tags", []), "gpu:replaces"))
+    baked = tuple(own.read(one, region) for one in images if own.is_own(one))
+    used = {snapshot for image in moved for snapshot in image.snapshots}
+    used |= {snapshot for image in baked for snapshot in image.snapshots}
+    free = [one for one in snapshots if one["SnapshotId"] not in used]
+    replaced = [(one["SnapshotId"], _tag(one.get("Tags", []), "gpu:replaces")) for one in free]
+    return {
+        "images": moved,
+        "loose": tuple(Loose(snapshot, machine) for snapshot, machine in replaced if machine),
+        "baked": baked,
+        "layers": tuple(one["SnapshotId"] for one in free if own.is_own(one)),
+    }
 
 
 def _snapshot(about: Any) -> Snapshot:
@@ -277,6 +311,11 @@ def _snapshot(about: Any) -> Snapshot:
         root_device=about.get("RootDeviceName") or "/dev/sda1",
         snapshots=tuple(d["Ebs"]["SnapshotId"] for d in disks if d.get("Ebs", {}).get("SnapshotId")),
     )
+
+
+def _image(about: Any) -> Image:
+    root = about.get("RootDeviceName") or "/dev/sda1"
+    return Image(about["ImageId"], root, about.get("CreationDate", ""), about.get("Name", ""))
 
 
 def _moment(reason: str) -> datetime | None:

@@ -12,8 +12,9 @@ from ...errors import GpuError
 from ...prices import types_of
 from ...settings import Home, Profile
 from ...state import StateFile
-from . import caller, images, keys
+from . import caller, keys
 from .ec2 import Ec2
+from .images import Images
 from .inventory import Inventory, Machine, Tags
 from .session import Session, in_words
 
@@ -72,7 +73,7 @@ class Inspection:
         return f"everything is {before.owner}'s in {before.region}"
 
     def _image(self) -> str:
-        choice = images.choose(self._session, self._ec2, self._profile, types_of(self._kind))
+        choice = Images(self._session, self._ec2, self._profile).choose(types_of(self._kind))
         new = f"a new machine would be a {choice.type} of {self._age(choice.image)}"
         old = self._machines_image
         if old is None or old == choice.image:

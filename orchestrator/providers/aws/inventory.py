@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ...errors import GpuError
+from ..base import MachineImage
 
 ALIVE = frozenset({"pending", "running", "stopping", "stopped"})
+BUILDER = "builder"
+"""The kind that a machine which bakes an image goes by. No command can name it as one to make or start, so that a
+builder is never taken for a machine of the profile."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Tags:
         """`replaces` is the machine whose place the thing shall take."""
         name = f"gpu-{self.profile}" + (f"-{kind}" if kind else "")
         tags = {"Name": name, "gpu:profile": self.profile, "gpu:owner": self.owner, "gpu:version": self.version}
-        more = {"gpu:kind": kind, "gpu:replaces": replaces}
+        more = {"gpu:kind": kind, "gpu:replaces": replaces, "gpu:role": BUILDER if kind == BUILDER else None}
         return {**tags, **{key: value for key, value in more.items() if value}}
 
 
@@ -114,6 +118,9 @@ class Machine:
     parts: tuple[str, ...] = ()
     """Its volumes and network interfaces, which carry its kind's tags too."""
     replaces: str | None = None
+    image: str = ""
+    """What its disk began as."""
+    public_ip: str | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +181,10 @@ class Inventory:
     """Those that are alive."""
     images: tuple[Snapshot, ...] = ()
     loose: tuple[Loose, ...] = ()
+    baked: tuple[MachineImage, ...] = ()
+    """Images for machines to begin with, finished or not."""
+    layers: tuple[str, ...] = ()
+    """Snapshots that were made for such an image and are under none."""
 
     def machine(self, kind: str) -> Machine | None:
         """The kind's one machine that is not on its way out; refuses to choose between several.

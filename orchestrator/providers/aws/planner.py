@@ -19,6 +19,8 @@ class Choice:
     zones: tuple[str, ...]
     image: str
     root_device: str
+    why: str = ""
+    """Why this image."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def plan_start(request: Request, have: Inventory) -> tuple[Step, ...]:
     else:
         _check_replaced(request, have)
     return (
-        *_network(request, have, machine),
+        *plan_network(request, have, machine),
         *plan_entrance(request, have),
         *_address(request, have),
         *_machine(request, have, machine),
@@ -88,7 +90,8 @@ def _check_replaced(request: Request, have: Inventory) -> None:
             )
 
 
-def _network(request: Request, have: Inventory, machine: Machine | None) -> Iterator[Step]:
+def plan_network(request: Request, have: Inventory, machine: Machine | None) -> Iterator[Step]:
+    """To a network with a subnet that `machine`, or a new one of the request, can be in."""
     vpc = have.vpc()
     if vpc is None:
         yield steps.CreateVpc()
@@ -153,7 +156,7 @@ def _address(request: Request, have: Inventory) -> Iterator[Step]:
 def _machine(request: Request, have: Inventory, machine: Machine | None) -> Iterator[Step]:
     address = have.address(request.kind)
     if machine is None:
-        yield _run(request, have)
+        yield plan_birth(request, have)
         yield steps.AwaitRunning()
     elif machine.phase != "running":
         if machine.phase == "stopping":
@@ -165,7 +168,8 @@ def _machine(request: Request, have: Inventory, machine: Machine | None) -> Iter
         yield steps.AssociateAddress()
 
 
-def _run(request: Request, have: Inventory) -> Step:
+def plan_birth(request: Request, have: Inventory) -> steps.RunInstance:
+    """The machine that is not there yet."""
     zones, choice = _zones(request), request.choice
     assert choice is not None
     vpc = have.vpc()
@@ -180,4 +184,5 @@ def _run(request: Request, have: Inventory) -> Step:
         request.disk_gb,
         request.key_name,
         spot=bool(request.spot),
+        why=choice.why,
     )

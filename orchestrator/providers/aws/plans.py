@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from ami import bake
+
 from ...errors import MachineAbsent, UsageError
 from ...prices import price, table, types_of
 from ...settings import Home, Profile
-from ..base import Plan, Price, Wish
-from . import caller, images, keys, planner, resizing, steps
+from ..base import BakeWish, Plan, Price, Step, Wish
+from . import baking, caller, keys, planner, resizing, steps
 from .ec2 import Ec2
 from .executor import Made
-from .inventory import Hardware, Inventory, Machine
+from .images import Images
+from .inventory import ALIVE, BUILDER, Hardware, Inventory, Machine
 from .market import AwsMarket
 from .memory import RUNNING
 from .quotas import Quotas
@@ -35,9 +38,12 @@ class Plans:
         self._profile = profile
         self._home = home
         self._endpoint = endpoint
+        self._images = Images(session, ec2, profile)
 
     def start(self, wish: Wish, have: Inventory, full: tuple[str, ...] = ()) -> AwsPlan:
         """To a running machine; `full` are the zones that have just turned it down."""
+        # No machine of gpu's own making up: the one that bakes an image is nobody's to start.
+        types_of(wish.kind)
         machine = have.machine(wish.kind)
         choice = None if machine else self._choose(wish, full)
         request = planner.Request(
@@ -66,6 +72,55 @@ class Plans:
             wish=wish,
             made=Made.already(wish.kind, have),
         )
+
+    def bake(self, wish: BakeWish, have: Inventory, name: str, full: tuple[str, ...] = ()) -> AwsPlan:
+        """All of a bake, to be shown."""
+        request = self._builder(wish, baking.without_leftovers(have), full)
+        made = Made.already(BUILDER, baking.without_leftovers(have))
+        return self._spending(request, baking.plan_bake(request, have, name), made)
+
+    def builder(self, wish: BakeWish, have: Inventory, full: tuple[str, ...] = ()) -> AwsPlan:
+        """To a machine that bakes, when what earlier ones left is gone."""
+        request = self._builder(wish, have, full)
+        return self._spending(request, baking.plan_builder(request, have), Made.already(BUILDER, have))
+
+    def _spending(self, request: planner.Request, made: tuple[Step, ...], known: Made) -> AwsPlan:
+        assert request.choice is not None
+        AwsMarket(self._session, self._ec2, self._home).freshen((request.choice.type,))
+        price = self.price(request.choice.type, spot=False)
+        return AwsPlan(made, price=price, spends=True, wish=Wish(BUILDER), made=known)
+
+    def _builder(self, wish: BakeWish, have: Inventory, full: tuple[str, ...]) -> planner.Request:
+        """On demand: a spot machine may go before its image is made."""
+        vpc = have.vpc()
+        subnet = have.subnet(vpc.id) if vpc else None
+        # The network's one subnet is in one zone, as long as a machine is in it.
+        taken = subnet is not None and any(m.subnet == subnet.id and m.phase in ALIVE for m in have.machines)
+        zone = subnet.zone if subnet and taken else None
+        machine_type, zones = self._images.first_offered(self._builder_types(wish), zone)
+        source = self._images.source(wish.source)
+        free = tuple(one for one in zones if one not in full)
+        return planner.Request(
+            BUILDER,
+            port=self._profile.ssh_port,
+            cidr=caller.address(self._endpoint),
+            key_name=self.key_name(),
+            disk_gb=self._profile.disk_gb,
+            choice=planner.Choice(machine_type, free, source.id, source.root_device, source.name),
+            spot=False,
+        )
+
+    def _builder_types(self, wish: BakeWish) -> tuple[str, ...]:
+        if wish.machine_type or wish.kind:
+            return types_of(wish.machine_type or wish.kind or "")
+        known, region = table().types, self._profile.region
+        enough = [n for n, t in known.items() if t.gpu is None and t.memory_gb >= bake.LEAST_MEMORY_GB]
+        return tuple(sorted(enough, key=lambda name: known[name].hour.get(region, float("inf"))))
+
+    def image_of(self, kind: str) -> tuple[str, str]:
+        """With which image a new machine of the kind would begin, and why."""
+        choice = self._images.choose(types_of(kind))
+        return choice.image, choice.why
 
     def entrance(self, kind: str, have: Inventory) -> AwsPlan:
         """To a security group that lets this computer's address of today in, where there is one."""
@@ -136,7 +191,7 @@ class Plans:
 
     def _choose(self, wish: Wish, full: tuple[str, ...]) -> planner.Choice:
         types = (wish.instance_type,) if wish.instance_type else types_of(wish.kind)
-        choice = images.choose(self._session, self._ec2, self._profile, types)
+        choice = self._images.choose(types)
         return replace(choice, zones=tuple(zone for zone in choice.zones if zone not in full))
 
     def _check_quota(self, hardware: Hardware, *, spot: bool) -> None:

@@ -14,19 +14,20 @@ from ...errors import GpuError, MachineAbsent, MachineStopped
 from ...prices import types_of
 from ...settings import Home, Profile
 from ...state import Belonging, StateFile, lock
-from ..base import Address, Finding, Item, Market, Plan, State, Wish
+from ..base import Address, Finding, Imaging, Item, Market, Plan, State, Wish
 from . import caller, keys, removal
 from .api import Live
 from .changes import Changes
 from .ec2 import Ec2
 from .executor import Executor, KeptTokens, Local, NoTokens
-from .inventory import Inventory, Machine, Tags
+from .inventory import BUILDER, Inventory, Machine, Tags
 from .memory import Memory
 from .plans import AwsPlan, Plans
 from .scribe import Scribe, mention
 from .session import Gone, NoCapacity, NoQuota, Session
 from .shortage import Shortage
 from .steps import ChangeKind, RunInstance
+from .turns import baking
 from .userdata import user_data
 from .waiting import Watch, Written, persistently, terminated
 
@@ -47,7 +48,8 @@ class AwsProvider:
         cls, profile: Profile, *, kind: str, home: Home, endpoint_url: str | None, say: Callable[[str], None]
     ) -> AwsProvider:
         """Asks nobody yet. UsageError for a kind that there is not."""
-        types_of(kind)
+        if kind != BUILDER:
+            types_of(kind)
         if profile.emulated and endpoint_url is None:
             raise GpuError(f"the profile {profile.name} needs the sandbox, which is not up", "gpu sandbox up")
         provider = cls(profile, kind=kind, home=home, session=Session(profile, endpoint_url), say=say)
@@ -108,7 +110,7 @@ class AwsProvider:
     def state(self) -> State:
         machine = self._machine()
         address = Inventory(addresses=self._ec2.addresses(self._kind)).address(self._kind)
-        ip = address.ip if address else None
+        ip = address.ip if address else machine.public_ip if machine else None
         if machine is None:
             return State(self._kind, "absent", ip=ip)
         return State(
@@ -178,14 +180,21 @@ class AwsProvider:
 
     def remove(self, plan: Plan) -> None:
         del plan  # What exists by now is removed, not what existed when it was shown.
-        with self._alone():
+        with baking(self._home, self._profile.name, self._say), self._alone():
 
             def attempt() -> Inventory:
                 have = self._ec2.inventory()
                 self._carry_out(AwsPlan(removal.plan_removal(have)), self._kind)
                 return have
 
-            self._forget(persistently(attempt, self._say))
+            have = persistently(attempt, self._say)
+            self._forget(have)
+            if kept := [image for image in have.baked if image.state == "available"]:
+                month = sum(image.per_month for image in kept)
+                names = ", ".join(image.id for image in kept)
+                self._say(
+                    f"images of your own stay, at most ${month:.2f} a month: {names}; see: gpu ami prune --keep 0"
+                )
 
     def script(self, plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
         assert isinstance(plan, AwsPlan)
@@ -196,6 +205,16 @@ class AwsProvider:
         for step in plan.steps:
             executor.do(step)
             yield step.sentence(), scribe.take()
+
+    def imaging(self) -> Imaging:
+        from .imaging import Workshop
+
+        return Workshop(
+            self._profile, self._home, self._session, self._say, endpoint=self._endpoint, belonging=self._owner_here
+        )
+
+    def _owner_here(self) -> Belonging:
+        return self._belonging
 
     def market(self) -> Market:
         from .market import AwsMarket

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..base import Step
 from . import steps
-from .inventory import ALIVE, Inventory
+from .inventory import ALIVE, BUILDER, Inventory
 
 
 def plan_removal(have: Inventory) -> tuple[Step, ...]:
@@ -21,11 +21,45 @@ def plan_removal(have: Inventory) -> tuple[Step, ...]:
         *(steps.DeregisterImage(i.image) for i in have.images),
         *(steps.DeleteSnapshot(s) for i in have.images for s in i.snapshots),
         *(steps.DeleteSnapshot(s.id) for s in have.loose),
+        *unfinished(have),
         # A machine that is terminated lets go of its address by itself.
         *(steps.ReleaseAddress(a.id, a.ip, a.association if a.machine not in gone else None) for a in have.addresses),
         *(steps.DeleteKey(name) for name in have.keys),
         *without(have),
     )
+
+
+def unfinished(have: Inventory) -> Iterator[Step]:
+    """The images for machines to begin with that are not whole, and the snapshots that are under none. Finished ones
+    are not of a machine's life: they go with `gpu ami prune`."""
+    for image in have.baked:
+        if image.state != "available":
+            yield steps.DeregisterImage(image.id)
+            yield from (steps.DeleteSnapshot(snapshot) for snapshot in image.snapshots)
+    # As long as an image is being made, EC2 may not tell which snapshot is under it: those have our tags too.
+    yield from (steps.DeleteSnapshot(snapshot) for snapshot in have.layers)
+
+
+def leftovers(have: Inventory) -> Iterator[Step]:
+    """What an interrupted bake leaves of its own: all but its image, when that is whole."""
+    builders = tuple(m.id for m in have.machines if m.kind == BUILDER and m.phase != "terminated")
+    if builders:
+        yield steps.Terminate(builders)
+    yield from unfinished(have)
+
+
+def after_bake(have: Inventory) -> Iterator[Step]:
+    """All that a bake takes, the network too where nobody else is in it."""
+    yield from leftovers(have)
+    if not lived_in(have):
+        yield from (steps.DeleteKey(name) for name in have.keys)
+        yield from without(have)
+
+
+def lived_in(have: Inventory) -> bool:
+    """Something of the profile's own is there, for which the network is kept."""
+    machines = [m for m in have.machines if m.kind != BUILDER and m.phase != "terminated"]
+    return bool(machines or have.addresses or have.spot_requests or have.images or have.loose)
 
 
 def without(have: Inventory) -> Iterator[Step]:

@@ -21,6 +21,7 @@ VARIABLES: Mapping[str, str] = {
     "AllocateAddress": "address",
     "RunInstances": "machine",
     "CreateImage": "image",
+    "CopyImage": "copy",
 }
 """The shell variable that keeps each id for the lines after it."""
 

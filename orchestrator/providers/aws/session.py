@@ -110,6 +110,12 @@ class Session:
         once = self._options["config"].merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
         return cast("EC2Client", self._client("ec2", config=once))
 
+    def elsewhere(self, region: str) -> Session:
+        """The same in another region."""
+        other = object.__new__(Session)
+        other.region, other._options, other._botocore = region, self._options, self._botocore
+        return other
+
     def in_region(self, region: str) -> EC2Client:
         """EC2 in another region, with the same credentials."""
         return cast("EC2Client", self._client("ec2", region_name=region))
@@ -211,7 +217,7 @@ _FULL = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity", "
 _NO_QUOTA = frozenset({"VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"})
 _ALREADY = frozenset(
     {"InvalidPermission.Duplicate", "Resource.AlreadyAssociated", "RouteAlreadyExists", "InvalidKeyPair.Duplicate"}
-    | {"InvalidGroup.Duplicate", "InvalidSubnet.Conflict"}
+    | {"InvalidGroup.Duplicate", "InvalidSubnet.Conflict", "InvalidAMIName.Duplicate"}
 )
 _THROTTLED = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException"})
 _NOT_YET = frozenset({"IncorrectSpotRequestState", "IncorrectInstanceState", "InvalidInstanceID"})
@@ -252,7 +258,7 @@ def _refused(error: boto.ClientError) -> AwsError:
         return Throttled(f"AWS asks for patience ({action}: {code})", "Run the same command again in a minute", code)
     if code in _UNSURE:
         return Unanswered(what, "Run the same command again; it goes on where it stopped", code)
-    if code in ("DependencyViolation", "InvalidIPAddress.InUse"):
+    if code in ("DependencyViolation", "InvalidIPAddress.InUse", "InvalidSnapshot.InUse"):
         return InUse(what, "Delete what else was put into it, then try again", code)
     if re.fullmatch(r"(Invalid.*NotFound|.*NotFoundException|ParameterNotFound|Gateway.NotAttached)", code):
         return Gone(what, _REMEDIES.get(code, "Try again; gpu looks anew each time"), code)

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import prices
-
-SNAPSHOT_GB_MONTH = 0.05
-"""US dollars in us-west-2, 2025-06, https://aws.amazon.com/ebs/pricing/ ; only blocks that differ from the snapshot
-before are counted, so a disk's size times this is the most that it can be."""
+from . import own
+from .inventory import BUILDER
 
 
 @dataclass(frozen=True)
@@ -93,9 +91,12 @@ def _instance(found: Found, thing: Mapping[str, Any]) -> Sight:
         ("terminate-instances", "--instance-ids", machine),
         ("wait", "instance-terminated", "--instance-ids", machine),
     )
+    bakes = tag(thing, "gpu:role") == BUILDER
     about = f"{'spot ' if spot else ''}{kind}, {phase} since {thing['LaunchTime']:%Y-%m-%d}"
+    about += ", made to bake an image" if bakes else ""
     about += ", shown at the price on demand" if price and not told else ""
-    return Sight(about, 0.0 if free else hourly, end if spot else (*unprotect, *end))
+    # No bake leaves its machine stopped: one that does stopped itself, forgotten.
+    return Sight(about, 0.0 if free else hourly, end if spot or bakes else (*unprotect, *end), bakes and free)
 
 
 def _volume(found: Found, thing: Mapping[str, Any]) -> Sight:
@@ -113,16 +114,18 @@ def _volume(found: Found, thing: Mapping[str, Any]) -> Sight:
 def _image(found: Found, thing: Mapping[str, Any]) -> Sight:
     del found
     about = f"{thing.get('Name', '')} of {str(thing.get('CreationDate', ''))[:10]}; its snapshots are what costs"
+    if own.is_own(thing):
+        about += ", and go with it by: gpu ami prune"
+    words = ("deregister-image", "--image-id", str(thing["ImageId"]))
     # Only the move of a spot machine to another type makes images that name a machine, and removes them again.
-    return Sight(
-        about, 0.0, (("deregister-image", "--image-id", str(thing["ImageId"])),), bool(tag(thing, "gpu:replaces"))
-    )
+    return Sight(about, 0.0, (words,), bool(tag(thing, "gpu:replaces")))
 
 
 def _snapshot(found: Found, thing: Mapping[str, Any]) -> Sight:
     size, name = int(thing["VolumeSize"]), str(thing["SnapshotId"])
     about = f"of a disk of {size} GB, at most at this price"
-    return Sight(about, size * SNAPSHOT_GB_MONTH, (("delete-snapshot", "--snapshot-id", name),), not found.imaged(name))
+    words = ("delete-snapshot", "--snapshot-id", name)
+    return Sight(about, size * prices.SNAPSHOT_GB_MONTH, (words,), not found.imaged(name))
 
 
 def _address(found: Found, thing: Mapping[str, Any]) -> Sight:

@@ -110,11 +110,14 @@ class RunInstance:
     key_name: str
     spot: bool = False
     replaces: str | None = None
+    why: str = ""
+    """Why this image."""
 
     def sentence(self) -> str:
         return (
             f"create the {self.kind} machine: {self.type} in {self.zone}{' at the spot price' if self.spot else ''}, "
-            f"image {self.image or 'of the disk that was kept'}, {self.disk_gb} GB encrypted disk"
+            f"image {self.image or 'of the disk that was kept'}{f' ({self.why})' if self.why else ''}, "
+            f"{self.disk_gb} GB encrypted disk"
         )
 
 

@@ -50,9 +50,18 @@ class Waiting(Protocol):
 class Watch:
     """Asks EC2 again and again, says what it waits for, and gives up with a GpuError."""
 
-    def __init__(self, ec2: Ec2, say: Callable[[str], None], *, seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        ec2: Ec2,
+        say: Callable[[str], None],
+        *,
+        seconds: float | None = None,
+        told: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """`told` hears how many per cent of an image have been copied."""
         self._ec2 = ec2
         self._say = say
+        self._told = told
         self._seconds = machine_seconds(os.environ) if seconds is None else seconds
 
     def machine(self, machine: str, wanted: str, *, unless: tuple[str, ...] = ()) -> str:
@@ -80,9 +89,18 @@ class Watch:
         while (state := self._image_state(image)) != "available":
             if state in ("failed", "error", "invalid", "deregistered") or time.monotonic() > deadline:
                 raise GpuError(f"the image {image} is {state}", "Run the same command again to make it anew")
+            self._told(self._image_progress(image))
             time.sleep(pause)
             pause = min(pause * 1.5, 10.0)
+        self._told(100.0)
         return self._ec2.image_snapshots(image)
+
+    def _image_progress(self, image: str) -> float:
+        try:
+            return self._ec2.progress(image)
+        except GpuError:
+            # It is only shown: what is waited for is asked for again.
+            return 0.0
 
     def _image_state(self, image: str) -> str:
         try:
