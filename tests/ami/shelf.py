@@ -7,6 +7,11 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
+_TABLE = yaml.safe_load((Path(__file__).parents[2] / "ami/environments.yaml").read_text())
+VERSIONS = {name: str(line["version"]) for name, line in _TABLE["packages"].items()}
+"""What `ami/environments.yaml` installs besides torch."""
 FLAGS = {
     "2.0.1": "sm_37 sm_50 sm_60 sm_70 sm_75 sm_80 sm_86",
     "2.7.1": "sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90",
@@ -35,15 +40,17 @@ def fill(folder: Path) -> Path:
         wheel(folder, "torch", version, {"torch/__init__.py": _TORCH.format(version=version, flags=flags)})
     for version in VISIONS:
         wheel(folder, "torchvision", version, {"torchvision/__init__.py": ""})
-    for version in ("1.26.4", "2.4.6"):
+    for version in ("1.26.4", "2.2.6"):
         wheel(folder, "numpy", version, {"numpy/__init__.py": f"__version__ = {version!r}\n"})
     modules = {"scikit-learn": "sklearn", "pillow": "PIL"}
-    for name in ("matplotlib", "pandas", "scipy", "scikit-learn", "pillow", "safetensors", "six"):
-        wheel(folder, name, "1.0", {f"{modules.get(name, name)}/__init__.py": ""})
+    for name in ("matplotlib", "pandas", "scipy", "scikit-learn", "pillow", "safetensors"):
+        wheel(folder, name, VERSIONS[name], {f"{modules.get(name, name)}/__init__.py": ""})
+    wheel(folder, "six", "1.0", {"six/__init__.py": ""})
+    wheel(folder, "scipy", "1.0", {"scipy/__init__.py": ""})
     wheel(
         folder,
         "notebook",
-        "1.0",
+        VERSIONS["notebook"],
         {"notebook/__init__.py": "def main(): print('a notebook')\n"},
         jupyter="notebook:main",
     )
