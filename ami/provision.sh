@@ -351,7 +351,7 @@ do_driver() {
   local packages
   packages=$(driver_packages) || { say "    how a driver is installed on this system is not known"; return 1; }
   # What an image brings along may be too new for this GPU, or of the wrong kind; a package would only lie beside it.
-  if type -P nvidia-uninstall >/dev/null; then
+  if [[ $(type -P nvidia-uninstall) == "$root"/* ]]; then
     step "removing the driver that does not answer" "${sudo[@]}" nvidia-uninstall --silent || return
   fi
   if grep -q '^ID=debian' "$root/etc/os-release"; then update_lists && add_nonfree || return; fi

