@@ -690,7 +690,11 @@ attend_to() {
   "do_$1"
   code=$?
   if ((code == 0)); then look_at "$1"; return; fi
-  ((code != AFTER_RESTART)) || restart=1
+  if ((code == AFTER_RESTART)); then
+    restart=1
+    say "later  $(printf '%-13s' "$1")$("look_$1")"
+    return 1
+  fi
   say "wrong  $(printf '%-13s' "$1")could not be mended after $((SECONDS - began)) s; see $log"
   return 1
 }

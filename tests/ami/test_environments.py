@@ -94,7 +94,7 @@ def test_the_newest_build_says_itself_what_it_has_kernels_for() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("build", [name for name in BUILDS if name != CAPABILITIES["cpu"]["build"]])
+@pytest.mark.parametrize("build", BUILDS)
 def test_each_build_says_itself_what_it_has_kernels_for(build: str, tmp_path: Path) -> None:
     """In an environment made for it, of gigabytes and minutes, with a Python of this computer that it takes."""
     line = BUILDS[build]
