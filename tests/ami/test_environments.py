@@ -73,6 +73,7 @@ def test_each_older_driver_is_really_met_by_an_older_build() -> None:
 
 def test_the_table_of_machines_has_no_gpu_without_an_environment() -> None:
     for name, entry in prices.table().types.items():
+        assert (entry.gpu is None) == (entry.capability is None), name
         assert (entry.capability or "cpu") in CAPABILITIES, name
 
 
