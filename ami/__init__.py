@@ -11,4 +11,7 @@ def selfstop() -> str:
 def provisioning() -> dict[str, bytes]:
     """Name and content of the files that make a machine ready: `provision.sh`, and what has to lie beside it."""
     folder = resources.files(__name__)
-    return {name: folder.joinpath(name).read_bytes() for name in ("provision.sh", "environments.yaml", "selfstop.sh")}
+    return {
+        name: folder.joinpath(name).read_bytes()
+        for name in ("provision.sh", "environments.yaml", "examine.py", "selfstop.sh")
+    }

@@ -7,25 +7,25 @@
 #
 # Parts of a machine: programs locale passwords driver environment requirements weights path selfstop. Of a server:
 # programs (looked at only) environment requirements weights. Each looks at itself first, so that a second run changes
-# nothing and one that was interrupted goes on. `environments.yaml` and `selfstop.sh` have to lie beside this script.
+# nothing and one that was interrupted goes on. `environments.yaml`, `examine.py` and `selfstop.sh` have to lie beside
+# this script, and a pip as a wheel on a server whose Python has none.
 #
 # Environments live in ~/gpu/envs/, one for each torch; ~/gpu/env is a link to the one that fits the GPU and is changed at
 # once when that is whole, so that a disk that moves to another GPU and back makes each of them once. A ~/gpu/env that is
 # somebody's own is only looked at while it is of use.
 #
 # ~/gpu/requirements.txt, where it is, is installed too; its SHA-256 is then in ~/gpu/env/requirements.sha256.
-# ~/gpu/provision/log.txt has everything that was done and said.
+# ~/gpu/provision/log.txt has everything that was done and said; ~/gpu/provision/ready says for which GPU and which
+# environment all of it is well. Exit codes: 1 something is not, 2 wrong usage, 3 it goes on after a restart.
 set -u
 shopt -s nullglob
 export LC_ALL=C PATH="${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 umask 022
 
-PIP_WHEEL=https://files.pythonhosted.org/packages/07/25/ee8c38ae72d66b844ce8eb9711ba905dba21ca1a8a0c960057c41cd23337/pip-26.3-py3-none-any.whl
-PIP_SHA256=f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13
 UV=uv==0.13.9
 VGG16=vgg16-397923af.pth
 BEAT=10             # seconds between signs of life; a reader that has gone away is noticed by them
-NVIDIA=0x10de
+AFTER_RESTART=3
 ROOM=10             # GB that an environment takes while it is made; 6 afterwards
 
 # An environment of ours may be the broken one: its programs are called with their path.
@@ -122,13 +122,17 @@ ask() {
 
 # ---- What the machine is -------------------------------------------------------------------------------------------
 
-# The PCI device id of each NVIDIA GPU: what the machine has, whatever is installed, and whatever it is called.
-devices() {
-  local folder vendor sort device
-  for folder in "$root"/sys/bus/pci/devices/*/; do
-    { read -r vendor <"$folder/vendor" && read -r sort <"$folder/class" && read -r device <"$folder/device"; } 2>/dev/null || continue
-    [[ $vendor == "$NVIDIA" && $sort == 0x03* && $device =~ ^0x[0-9a-f]{4}$ ]] && printf '%s\n' "${device#0x}"
-  done
+# Each NVIDIA GPU as the PCI bus has it: what there is, whatever is installed, and whatever the machine is called.
+gpus() { cat "$root"/sys/bus/pci/devices/*/modalias /dev/null 2>/dev/null | grep '^pci:v000010DE.*bc03'; }
+
+# Their PCI device ids.
+devices() { gpus | sed 's/^pci:v000010DEd0000\(....\).*/\L\1/'; }
+
+# Another one after every boot; an emulated machine has its own.
+boot() {
+  local id
+  { read -r id _ <"$root/run/boot"; } 2>/dev/null || read -r id </proc/sys/kernel/random/boot_id
+  printf '%s' "$id"
 }
 
 # An emulated machine has the driver that was put into its folder, if any, never its computer's.
@@ -199,15 +203,21 @@ put() {
     rm -f -- "$new"; exit 1' put "$1" "$2"
 }
 
-install_packages() {
-  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a apt-get -q -o DPkg::Lock::Timeout=900) tries=0
-  # At a first boot the system's own daily update may be at work; apt waits by itself only for dpkg.
-  until step "apt-get update" "${apt[@]}" update; do
+apt() {
+  step "apt-get $*" "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a \
+    apt-get -q -o DPkg::Lock::Timeout=900 "$@"
+}
+
+# At a first boot the system's own daily update may be at work; apt waits by itself only for dpkg.
+update_lists() {
+  local tries=0
+  until apt update; do
     if ((tries++ == 20)) || ! tail -n 5 "$log" | grep -q 'Could not get lock'; then return 1; fi
     sleep 15
   done
-  step "apt-get install $*" "${apt[@]}" install -y --no-install-recommends "$@"
 }
+
+install_packages() { update_lists && apt install -y --no-install-recommends "$@"; }
 
 # ---- The parts: look_PART says what is wrong, or what is well with exit code 0; do_PART mends it -------------------
 
@@ -285,8 +295,7 @@ look_driver() {
     printf 'the GPU 10de:%s is too old for every torch that can be had; the CPU trains' "$gpu"
   elif [[ -z $driver ]]; then
     printf 'there is a GPU (%s) and nvidia-smi does not answer' "$entry"
-    [[ -e $place/reboot ]] && [[ $(<"$place/reboot") == "$(</proc/sys/kernel/random/boot_id)" ]] &&
-      printf ': it was installed, and needs a reboot'
+    waits_for_restart && printf ': it was installed, and needs a restart'
     return 1
   elif [[ -z $build ]]; then
     printf 'the driver %s is too old for every torch with kernels for %s' "$driver" "$entry"
@@ -316,22 +325,49 @@ driver_packages() {
   esac
 }
 
-do_driver() {
-  local packages code
-  packages=$(driver_packages) || { say "    how a driver is installed on this system is not known"; return 1; }
-  if grep -q '^ID=debian' "$root/etc/os-release"; then
-    printf 'Types: deb\nURIs: http://deb.debian.org/debian\nSuites: %s\nComponents: contrib non-free non-free-firmware\n' \
-      "$(sed -n 's/^VERSION_CODENAME=//p' "$root/etc/os-release")" | put 644 "$root/etc/apt/sources.list.d/gpu-nvidia.sources"
+# Debian's own source once more, with the components that hold the driver: its mirror and its keys are this machine's.
+add_nonfree() {
+  local suite more='contrib non-free non-free-firmware' file uri said
+  # shellcheck disable=SC2016  # apt-get's own
+  local targets=(apt-get indextargets --format '$(SOURCESENTRY) $(REPO_URI)' 'Created-By: Packages')
+  suite=$(sed -n 's/^VERSION_CODENAME=//p' "$root/etc/os-release")
+  [[ -z $("${targets[@]}" "Codename: $suite" 'Component: non-free') ]] || return 0
+  read -r file uri < <("${targets[@]}" "Codename: $suite" 'Component: main')
+  file=$root${file%:*} uri=${uri%/}
+  if [[ $file == *.sources ]]; then
+    said=$(awk -v RS= -v uri="$uri" -v suite="$suite" 'index($0, uri) && ($0 "\n") ~ "\nSuites:[^\n]* " suite "[ \n]" { print; exit }' "$file" |
+      sed "s/^Components:.*/Components: $more/")
+  else
+    said=$(awk -v uri="$uri" -v suite="$suite" '$1 == "deb" && index($0, uri) && index($0, " " suite " ") { print; exit }' "$file" |
+      sed "s/ $suite .*/ $suite $more/")
   fi
+  [[ -n $said ]] || { say "    it is not seen where this machine has its packages from"; return 1; }
+  printf '%s\n' "$said" | put 644 "$root/etc/apt/sources.list.d/gpu-nvidia.${file##*.}"
+}
+
+waits_for_restart() { [[ -e $place/restart ]] && [[ $(<"$place/restart") == "$(boot)" ]]; }
+
+do_driver() {
+  local packages
+  packages=$(driver_packages) || { say "    how a driver is installed on this system is not known"; return 1; }
+  # What an image brings along may be too new for this GPU, or of the wrong kind; a package would only lie beside it.
+  if [[ $(type -P nvidia-uninstall) == "$root"/* ]]; then
+    step "removing the driver that does not answer" "${sudo[@]}" nvidia-uninstall --silent || return
+  fi
+  if grep -q '^ID=debian' "$root/etc/os-release"; then update_lists && add_nonfree || return; fi
   mapfile -t packages <<<"$packages"
   install_packages "${packages[@]}" || return
   # The kernel has it at once where nothing else has taken the GPU.
   "${sudo[@]}" modprobe nvidia >>"$log" 2>&1 || "${sudo[@]}" modprobe nvidia-current >>"$log" 2>&1
-  code=$?
   survey
-  [[ -n $driver ]] && rm -f "$place/reboot" && return
-  cat /proc/sys/kernel/random/boot_id >"$place/reboot"
-  return "$code"
+  if [[ -n $driver ]]; then rm -f -- "$place/restart"; return; fi
+  if [[ -e $place/restart ]] && ! waits_for_restart; then
+    say "    it does not answer after a restart either; see what the kernel says: sudo dmesg"
+    rm -f -- "$place/restart"
+    return 1
+  fi
+  boot >"$place/restart"
+  return "$AFTER_RESTART"
 }
 
 # ---- The environment -----------------------------------------------------------------------------------------------
@@ -347,65 +383,20 @@ whose() {
   fi
 }
 
-packages() { # those that are FOR somebody, or all, as "NAME VERSION MODULE"
+packages() { # those that are FOR somebody, or all, as "NAME MODULE"
   local name
   for name in $(ask packages); do
-    [[ -z ${1-} || $(ask packages "$name" for) == "$1" ]] &&
-      printf '%s %s %s\n' "$name" "$(ask packages "$name" version)" "$(ask packages "$name" module)"
+    [[ -z ${1-} || $(ask packages "$name" for) == "$1" ]] && printf '%s %s\n' "$name" "$(ask packages "$name" module)"
   done
 }
 
-# PYTHON TORCH TORCHVISION NUMPY CAPABILITY, and packages on stdin: prints `broken NAME WHY` for what is not as it should
-# be ("any" version fits), otherwise `well WORDS`.
+# PYTHON TORCH TORCHVISION NUMPY [FOR]: `broken NAME WHY` for what is not as it should be, otherwise `well WORDS`. What
+# people have besides may be of any version: theirs is the last word.
 examine() {
-  timeout -k 1 300 "$1" -I -B -c '
-import importlib, importlib.metadata, importlib.util, re, sys
-torch_pin, vision_pin, numpy_pin, capability = sys.argv[1:5]
-broken = []
-def version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-def look(name, pin, module, load=False):
-    there = version(name)
-    if pin != "any" and there is None:
-        broken.append((name, "is missing"))
-    elif pin != "any" and there.partition("+")[0] != pin:
-        broken.append((name, "is %s in place of %s" % (there, pin)))
-    elif importlib.util.find_spec(module) is None:
-        broken.append((name, "is missing" if there is None else "has lost its files"))
-    elif load:
-        try:
-            return importlib.import_module(module)
-        except Exception as error:
-            broken.append((name, "cannot be imported: %s" % (str(error).splitlines() or [type(error).__name__])[0]))
-def step(name):
-    found = re.fullmatch(r"(?:sm|compute)_(\d+)(\d)", name)
-    return (int(found[1]), int(found[2])) if found else None
-def fits(capability, flags):
-    own = step(capability)
-    for name in flags:
-        other = step(name)
-        if own and other and other <= own and (name.startswith("compute_") or other[0] == own[0]):
-            return True
-    return False
-numpy = look("numpy", "any", "numpy", load=True)
-if numpy and numpy_pin != "any" and int(numpy.__version__.split(".")[0]) >= int(numpy_pin.lstrip("<")):
-    broken.append(("numpy", "is %s, torch needs %s" % (numpy.__version__, numpy_pin)))
-torch = look("torch", torch_pin, "torch", load=True)
-if torch:
-    look("torchvision", vision_pin, "torchvision", load=True)
-    flags = (getattr(torch._C, "_cuda_getArchFlags", str)() or "").split()
-    if capability and not fits(capability, flags):
-        broken.append(("torch", "has no kernels for %s, only for: %s" % (capability, " ".join(flags) or "none")))
-for line in sys.stdin:
-    look(*line.split())
-for name, why in broken:
-    print("broken", name, why)
-if not broken:
-    print("well torch %s on Python %d.%d" % ((torch.__version__,) + sys.version_info[:2]))
-' "${@:2}" 2>&1
+  local said
+  said=$(packages "${5-}" | timeout -k 1 300 "$1" -I -B "$here/examine.py" "$2" "$3" "$4" "$capability" 2>&1) ||
+    said="broken python: $(tail -n 1 <<<"$said")"
+  printf '%s\n' "$said"
 }
 
 look_environment() {
@@ -418,8 +409,7 @@ look_environment() {
     printf '%s/bin/python does not run' "$link"
     return 1
   elif [[ $kind == own ]]; then
-    said=$(packages training | sed 's/ [^ ]* / any /' | examine "$link/bin/python" any any any "$capability") ||
-      said="broken python: $(tail -n 1 <<<"$said")"
+    said=$(examine "$link/bin/python" any any any training)
   elif [[ -z $build ]]; then
     printf 'no torch fits the driver %s and %s' "$driver" "$entry"
     return 1
@@ -430,8 +420,7 @@ look_environment() {
     printf '%s was not finished' "$target"
     return 1
   else
-    said=$(packages | examine "$link/bin/python" "$torch" "$torchvision" "$numpy" "$capability") ||
-      said="broken python: $(tail -n 1 <<<"$said")"
+    said=$(examine "$link/bin/python" "$torch" "$torchvision" "$numpy")
   fi
   if [[ $said == *broken\ * || $said != *well\ * ]]; then
     plain "$(sed -n 's/^broken //p' <<<"$said" | paste -sd ';')" 600
@@ -460,34 +449,34 @@ find_python() {
   return 1
 }
 
-# A pip for a Python that has none: Debian and Ubuntu keep theirs in packages that only root installs.
-any_pip() {
-  local wheel=$place/${PIP_WHEEL##*/}
-  if python3 -I -m pip --version >/dev/null 2>&1; then
-    pip=(python3 -I -m pip)
-    return
+# PYTHON FOLDER. Debian and Ubuntu keep the pip of an environment in a package that only root installs.
+make_venv() {
+  local pip=("$here"/pip-*.whl)
+  rm -rf -- "$2"
+  mkdir -p -- "${2%/*}" || return
+  if "$1" -I -c 'import ensurepip' 2>/dev/null; then
+    step "making an environment of $1" "$1" -I -m venv "$2"
+  elif ((${#pip[@]})); then
+    step "making an environment of $1" "$1" -I -m venv --without-pip "$2" &&
+      step "giving it the pip that was sent" "$2/bin/python" -I "${pip[0]}/pip" install --no-index "${pip[0]}"
+  else
+    say "    $1 has no ensurepip (it is in the package python3-venv), and no pip was sent"
+    return 1
   fi
-  if ! sha256sum --status -c <<<"$PIP_SHA256  $wheel" 2>/dev/null; then
-    step "fetching pip" python3 -I -c 'import shutil, sys, urllib.request as r
-with r.urlopen(sys.argv[1], timeout=60) as come, open(sys.argv[2], "wb") as file: shutil.copyfileobj(come, file)' \
-      "$PIP_WHEEL" "$wheel" || return
-    sha256sum --status -c <<<"$PIP_SHA256  $wheel" || { say "    what came is not the pip that was expected"; return 1; }
-  fi
-  pip=(python3 -I "$wheel/pip")
 }
 
 fetch_python() {
-  local version
+  local version tools=$place/tools
   version=$(ask builds "$build" fetched)
-  if [[ ! -x $place/tools/bin/uv ]]; then
-    any_pip || return
-    step "fetching uv, which fetches Python" "${pip[@]}" install --no-deps --upgrade --target "$place/tools" "$UV" || return
+  if [[ ! -x $tools/bin/uv ]]; then
+    make_venv "$(type -P python3)" "$tools" || return
+    step "fetching uv, which fetches Python" "$tools/bin/python" -I -m pip install "$UV" || return
   fi
   step "fetching Python $version, since this machine has no $(ask builds "$build" python)" \
-    "$place/tools/bin/uv" python install --no-bin --install-dir "$HOME/gpu/python" "$version"
+    "$tools/bin/uv" python install --no-bin --install-dir "$HOME/gpu/python" "$version"
 }
 
-make_venv() {
+begin_environment() {
   local python free
   free=$(df --output=avail -B1G -- "$HOME" | tail -n 1)
   ((free >= ROOM)) || { say "    there are ${free// /} GB free where $HOME is, and it takes $ROOM"; return 1; }
@@ -495,35 +484,23 @@ make_venv() {
     fetch_python || return
     python=$(find_python) || { say "    the Python that was fetched does not run"; return 1; }
   fi
-  rm -rf -- "$target"
-  mkdir -p -- "${target%/*}" || return
-  if "$python" -I -c 'import ensurepip' 2>/dev/null; then
-    step "making an environment of $python" "$python" -I -m venv "$target"
-  else
-    any_pip || return
-    step "making an environment of $python" "$python" -I -m venv --without-pip "$target" &&
-      step "giving it pip" "${pip[@]}" --python "$target/bin/python" install pip
-  fi
+  make_venv "$python" "$target"
 }
 
 # What nothing that is installed later may change.
-pins() { printf 'torch==%s\ntorchvision==%s\nnumpy%s\n' "$torch" "$torchvision" "$numpy"; }
+pins() { printf 'torch==%s\ntorchvision==%s\nnumpy==%s\n' "$torch" "$torchvision" "$numpy"; }
 
 wanted() {
-  local name version module
-  while read -r name version module; do
-    if [[ $version == any ]]; then printf '%s\n' "$name"; else printf '%s==%s\n' "$name" "$version"; fi
-  done < <(packages)
+  local name
+  for name in $(ask packages); do printf '%s==%s\n' "$name" "$(ask packages "$name" version)"; done
 }
 
-is_whole() {
-  [[ -e $target/complete ]] && packages | examine "$target/bin/python" "$torch" "$torchvision" "$numpy" "$capability" | grep -q '^well '
-}
+is_whole() { [[ -e $target/complete ]] && examine "$target/bin/python" "$torch" "$torchvision" "$numpy" | grep -q '^well '; }
 
 # Whatever has lost its files is still listed as installed: it is put there again by force.
 reinstall_broken() {
   local said names=()
-  said=$(packages | examine "$target/bin/python" "$torch" "$torchvision" "$numpy" "$capability")
+  said=$(examine "$target/bin/python" "$torch" "$torchvision" "$numpy")
   mapfile -t names < <(sed -n 's/^broken \([A-Za-z0-9_.-]*\) \(has lost its files\|cannot be imported\|is [0-9]\).*/\1/p' <<<"$said")
   ((${#names[@]})) || return 0
   mapfile -t names < <({ pins; wanted; } | grep -xE "($(IFS='|'; printf '%s' "${names[*]//./\\.}"))([=<].*)?")
@@ -539,18 +516,18 @@ in_use() {
 }
 
 do_environment() {
-  local pip=("$target/bin/python" -I -m pip install -c "$place/pins.txt") all
+  local fixed more
   [[ -n $build ]] || return 1
   if is_whole; then switch_environment; return; fi
   ! in_use || return
-  rm -f -- "$target/complete"
-  "$target/bin/python" -I -m pip --version >/dev/null 2>&1 || make_venv || return
-  pins >"$place/pins.txt" || return
-  mapfile -t all < <(wanted)
+  # What people asked for has to be asked for again, too: it may be replaced now.
+  rm -f -- "$target/complete" "$target/requirements.sha256"
+  "$target/bin/python" -I -m pip --version >/dev/null 2>&1 || begin_environment || return
+  mapfile -t fixed < <(pins)
+  mapfile -t more < <(wanted)
   reinstall_broken || return
-  step "torch $torch, torchvision $torchvision (large: some minutes)" \
-    "${pip[@]}" "torch==$torch" "torchvision==$torchvision" "numpy$numpy" || return
-  step "${all[*]}" "${pip[@]}" "torch==$torch" "torchvision==$torchvision" "numpy$numpy" "${all[@]}" || return
+  step "${fixed[*]} (large: some minutes)" "$target/bin/python" -I -m pip install "${fixed[@]}" || return
+  step "${more[*]}" "$target/bin/python" -I -m pip install "${fixed[@]}" "${more[@]}" || return
   pins >"$target/complete" || return
   switch_environment
 }
@@ -598,8 +575,8 @@ do_requirements() {
 
 # Those of the default model, which a package holds; the beginning of its SHA-256 is in each file's name.
 look_weights() {
-  local name version module file found=''
-  read -r name version module < <(packages | grep '^efficientnet')
+  local module file found=''
+  read -r _ module < <(packages | grep '^efficientnet')
   while IFS= read -r file; do
     [[ $file =~ -([0-9a-f]{8,64})\.pth$ ]] || continue
     [[ $(digest "$file") == "${BASH_REMATCH[1]}"* ]] || { printf '%s is damaged' "$file"; return 1; }
@@ -619,24 +596,18 @@ do_weights() {
 
 vgg16_file() { printf '%s' "${TORCH_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/torch}/hub/checkpoints/$VGG16"; }
 
-# Half a gigabyte that not every network gets at: it is tried, and nothing depends on it. Where torch.hub looks.
+# Half a gigabyte that not every network gets at: it is tried, and nothing depends on it. Where torch.hub looks; the
+# beginning of its SHA-256 is in its name.
 fetch_vgg16() {
-  local file url=${GPU_WEIGHTS_MIRROR:-https://download.pytorch.org/models}
-  file=$(vgg16_file)
+  local file part url=${GPU_WEIGHTS_MIRROR:-https://download.pytorch.org/models}/$VGG16
+  file=$(vgg16_file) part=$file.part
   [[ -f $file || $(whose) != ours || $file != "$HOME"/* ]] && return
   mkdir -p -- "${file%/*}" || return
-  step "the weights of VGG16 (may fail)" timeout 1800 "$link/bin/python" -I -c 'import hashlib, os, re, sys, urllib.request as r
-url, path = sys.argv[1:]
-sum = hashlib.sha256()
-try:
-    with r.urlopen(url, timeout=30) as come, open(path + ".part", "wb") as file:
-        while block := come.read(1 << 20):
-            sum.update(block); file.write(block)
-    if not sum.hexdigest().startswith(re.search("-([0-9a-f]+).pth", url)[1]):
-        sys.exit("it is not what its name says")
-    os.rename(path + ".part", path)
-finally:
-    if os.path.exists(path + ".part"): os.remove(path + ".part")' "${url%/}/$VGG16" "$file" || say "    left out: --model vgg16 fetches them"
+  step "the weights of VGG16 (may fail)" timeout 1800 "$link/bin/python" -I -c \
+    'import socket, sys, urllib.request as r; socket.setdefaulttimeout(30); r.urlretrieve(*sys.argv[1:])' "$url" "$part" &&
+    [[ vgg16-$(digest "$part") == "${VGG16%.pth}"* ]] && mv -fT -- "$part" "$file" && return
+  rm -f -- "$part"
+  say "    left out: --model vgg16 fetches them"
 }
 
 # ---- The machine's own ---------------------------------------------------------------------------------------------
@@ -709,13 +680,21 @@ look_at() {
 }
 
 attend_to() {
-  local said began=$SECONDS
+  local said code began=$SECONDS
   if said=$("look_$1"); then
     say "ok     $(printf '%-13s' "$1")$said"
     return
   fi
   say "       $(printf '%-13s' "$1")$said"
-  if "do_$1"; then look_at "$1"; return; fi
+  rm -f -- "$place/ready"
+  "do_$1"
+  code=$?
+  if ((code == 0)); then look_at "$1"; return; fi
+  if ((code == AFTER_RESTART)); then
+    restart=1
+    say "later  $(printf '%-13s' "$1")$("look_$1")"
+    return 1
+  fi
   say "wrong  $(printf '%-13s' "$1")could not be mended after $((SECONDS - began)) s; see $log"
   return 1
 }
@@ -728,10 +707,21 @@ parts() {
   fi
 }
 
+# `gpu start` and `gpu train` compare it with what there is (orchestrator/verbs/environment.py).
+made_for() {
+  readlink -- "$link"
+  gpus
+  cat -- "$HOME/gpu/requirements.txt" 2>/dev/null
+}
+
 everything() {
   local part bad=() began=$SECONDS
   for part in $(parts); do
-    if ((looking)); then look_at "$part" || bad+=("$part"); else attend_to "$part" || bad+=("$part"); fi
+    if ((looking)); then look_at "$part"; else attend_to "$part"; fi || bad+=("$part")
+    if ((restart)); then
+      say "it goes on after a restart: $part"
+      return "$AFTER_RESTART"
+    fi
   done
   ((looking)) || fetch_vgg16
   if ((${#bad[@]})); then
@@ -741,6 +731,7 @@ everything() {
     say "ready"
   else
     rm -rf -- "$place/cache"
+    cmp -s <(made_for) "$place/ready" || made_for >"$place/ready"
     say "ready, after $((SECONDS - began)) s"
   fi
 }
@@ -772,7 +763,7 @@ become() {
 
 main() {
   local again=() arguments=("$@")
-  profile=${1-} looking=0 requirements='' user=''
+  profile=${1-} looking=0 restart=0 requirements='' user=''
   [[ $profile == machine || $profile == server ]] || { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 2; }
   shift
   while (($#)); do

@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import torch
+
+from . import run_folder
 
 VERSION = 1
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
@@ -62,6 +65,7 @@ def document(
         "weights": {"source": without_secrets(weights["source"]), "sha256": weights["sha256"]},
         "code": {"trainer": code()},
         "versions": versions(),
+        "requirements": requirements(),
         "hardware": hardware(device),
         "options": dict(options),
         "seconds": round(spent.seconds, 2),
@@ -100,6 +104,14 @@ def versions() -> dict[str, str | None]:
     # With what it was built for, as 2.0.1+cu117: the name in the registry does not say.
     found["torch"] = str(torch.__version__)
     return found
+
+
+def requirements() -> str | None:
+    """The SHA-256 of the packages that the user has asked for besides; None where there are none."""
+    try:
+        return (Path(sys.prefix) / run_folder.REQUIREMENTS).read_text().strip()[:64] or None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

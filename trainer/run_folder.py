@@ -32,6 +32,9 @@ ONNX = "model.onnx"
 SUMS = "SHA256SUMS"
 VERIFIED = "verified.json"
 
+# In the environment: the SHA-256 of the user's requirements.txt that is installed in it (ami/provision.sh).
+REQUIREMENTS = "requirements.sha256"
+
 # A data set's folders.
 TRAIN = "train"
 VALID = "valid"

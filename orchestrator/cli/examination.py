@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..providers.base import Finding, Item
 from ..verbs import audit as audits
 from ..verbs import doctor as doctors
+from ..verbs import environment as environments
 from .options import Given, Group, command
 from .terminal import print_json, printable
 
@@ -60,7 +61,7 @@ def _register_doctor(gpu: Group) -> None:
         if requirements is not None and not fix:
             raise UsageError("--requirements is for what --fix installs", "Add --fix")
         if fix:
-            doctors.fix(desk, requirements)
+            environments.fix(desk, requirements)
         findings = []
         for finding in doctors.examine(desk):
             findings.append(finding)

@@ -105,6 +105,7 @@ STANDINS = {
     "reboot": _AT_ONCE,
     "systemctl": _SYSTEMCTL,
     "apt-get": _LOG,
+    "modprobe": _LOG,
 }
 """Name and POSIX shell text. They tell the supervisor through the FIFO `run/control`."""
 

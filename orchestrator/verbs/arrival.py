@@ -11,6 +11,7 @@ from ..ahead import ahead
 from ..errors import MachineAbsent, MachineStopped
 from ..providers.base import State, Wish
 from ..remote.ssh import Connection
+from . import environment
 from .desk import Desk
 
 LINK_SECONDS = 60.0
@@ -43,5 +44,9 @@ def arrive(desk: Desk) -> Iterator[Arrival]:
         started = machine.start(desk, Wish(desk.kind))
         asked = ahead(lambda: started)
         connection = desk.connect(wait=LINK_SECONDS)
-    with connection:
+    with contextlib.ExitStack() as open_ones:
+        open_ones.enter_context(connection)
+        # One that was interrupted while it was made ready, or has changed since.
+        if environment.make_fit(desk, connection):
+            connection = open_ones.enter_context(desk.connect(wait=LINK_SECONDS))
         yield Arrival(connection, asked)

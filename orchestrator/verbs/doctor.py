@@ -1,4 +1,4 @@
-"""What is wrong, wherever it may be: this computer, the account, the machine. Only `fix` changes anything."""
+"""What is wrong, wherever it may be: this computer, the account, the machine. Changes nothing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from ..providers.base import Examinable, Finding, HasMarket, LeftAlone, Provider
 from ..remote import awake, gpus
 from ..remote.ssh import Connection, connect
 from ..sandbox import region, sshd
-from . import market, provision, torchcheck, vitals
+from . import market, torchcheck, vitals
 from .desk import Desk
 
 SECONDS = 30.0
-ANSWER_SECONDS = 10.0
 VITALS_SECONDS = 150.0
 """Torch may be imported twice."""
 LEAST_FREE = 5e9
@@ -69,14 +68,6 @@ def examine(desk: Desk) -> Iterator[Finding]:
     if good:
         yield from _quota(desk, provider)
         yield from _machine(provider)
-
-
-def fix(desk: Desk, requirements: Path | None = None) -> None:
-    """Make the running machine ready for training; GpuError names what could not be mended. Safe to interrupt, and to
-    repeat: what is well is left alone."""
-    provider = desk.provider()
-    with connect(desk.address(), wait=ANSWER_SECONDS, say=desk.reporter.line) as connection:
-        provision.provision(desk, connection, provider, requirements)
 
 
 def _look(name: str, look: Callable[[], str], *, seconds: float = SECONDS, remedy: str = "") -> Finding:

@@ -79,7 +79,7 @@ def init(desk: Desk, wish: Wish) -> State:
         desk.state_file.token(_begun(wish), digest="", new=lambda: "begun")
         address = provider.start(plan)
         cost.note(desk, provider.state())
-        _enter(desk, address, plan.price)
+        _enter(desk, address, plan.price, to_work=False)
     provider.stop()
     desk.state_file.forget_token(_begun(wish))
     state = provider.state()
@@ -92,14 +92,16 @@ def _begun(wish: Wish) -> str:
     return f"init {wish.kind}"
 
 
-def _enter(desk: Desk, address: Address, price: Price | None) -> None:
-    """The first checked connection since it has been started."""
+def _enter(desk: Desk, address: Address, price: Price | None, *, to_work: bool = True) -> None:
+    """The first checked connection since it has been started. `to_work`: training shall be possible afterwards."""
     desk.reporter.line(f"waiting until SSH answers at {address.host} port {address.port}")
     with _first_connection(desk, address) as connection:
         awake.arm(desk, connection, cost.deadline(desk, price))
         entrance.settle_host_key(desk, connection)
-        environment.check(desk, connection)
-    desk.remember(address)
+        # Known from now on: whatever becomes of the rest, one can go and see.
+        desk.remember(address)
+        if to_work:
+            environment.make_fit(desk, connection)
 
 
 def _first_connection(desk: Desk, address: Address) -> ssh.Connection:

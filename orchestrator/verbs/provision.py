@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ami
+from ami import pipwheel
 
 from ..errors import GpuError
 from ..providers.base import LeftAlone, Provider
@@ -15,12 +16,19 @@ from ..remote.ssh import Connection
 from .desk import Desk
 
 FOLDER = "gpu/provision"
+AFTER_RESTART = 3
+"""The script's exit code when the machine has to be restarted before it goes on."""
 _REQUIREMENTS = "requirements.txt"
 _SENDING_SECONDS = 60.0
+_ANSWER_SECONDS = 20.0
 
 
 class NotReady(GpuError):
     """The script has said, line by line, what it could not mend; `what` names those parts."""
+
+
+class WantsRestart(NotReady):
+    """The driver is there and the kernel has not taken it: what is left follows after a restart."""
 
 
 def provision(desk: Desk, connection: Connection, provider: Provider, requirements: Path | None = None) -> None:
@@ -31,16 +39,23 @@ def provision(desk: Desk, connection: Connection, provider: Provider, requiremen
     files = dict(ami.provisioning())
     if requirements is not None:
         files[_REQUIREMENTS] = _read(requirements)
+    if isinstance(provider, LeftAlone) and (pip := _pip_for(connection)):
+        files[pip[0]] = pip[1]
     unpack = f"mkdir -p {FOLDER} && exec tar -x -m -f - -C {FOLDER}"
     connection.check(unpack, input=_archive(files), timeout=_SENDING_SECONDS)
     lines = _Lines(desk.reporter.line)
     done = connection.stream(command(provider, with_requirements=requirements is not None), lines.take)
     lines.end()
     if done.exit_code:
-        raise NotReady(
-            f"{connection.address.host} is {lines.last or 'not ready'}",
+        raise (WantsRestart if done.exit_code == AFTER_RESTART else NotReady)(
+            f"{connection.address.host} is {_unfinished(lines.last)}",
             f"See {FOLDER}/log.txt there; mend what it says, then: gpu doctor --fix",
         )
+
+
+def _unfinished(last: str) -> str:
+    """The script's last line says what is not ready, unless it was cut short."""
+    return last if last.startswith("not ready") else "not ready"
 
 
 def command(provider: Provider, *, with_requirements: bool = False) -> str:
@@ -48,6 +63,12 @@ def command(provider: Provider, *, with_requirements: bool = False) -> str:
     profile = "server" if isinstance(provider, LeftAlone) else "machine"
     more = f" --requirements {FOLDER}/{_REQUIREMENTS}" if with_requirements else ""
     return f"exec bash {FOLDER}/provision.sh {profile}{more} 2>&1"
+
+
+def _pip_for(connection: Connection) -> tuple[str, bytes] | None:
+    """Where nobody is root to install one; it is megabytes, which few need."""
+    without = connection.run("python3 -I -c 'import ensurepip'", timeout=_ANSWER_SECONDS).exit_code
+    return pipwheel.wheel() if without else None
 
 
 def _read(requirements: Path) -> bytes:

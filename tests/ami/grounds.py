@@ -13,7 +13,7 @@ from pathlib import Path
 from . import shelf
 
 FOLDER = Path(__file__).parents[2] / "ami"
-FILES = ("provision.sh", "environments.yaml", "selfstop.sh")
+FILES = ("provision.sh", "environments.yaml", "examine.py", "selfstop.sh")
 STRANGER = 61000 + os.getpid() % 4000
 """A user id that owns nothing anywhere, where the tests are root's."""
 
@@ -105,8 +105,8 @@ class Grounds:
 
     def has_gpu(self, device: str, driver: str = "", capability: str = "") -> None:
         """On the PCI bus; without a driver `nvidia-smi` is not there."""
-        for name, text in (("vendor", "0x10de"), ("class", "0x030200"), ("device", f"0x{device}")):
-            self.write(f"sys/bus/pci/devices/0000:00:1e.0/{name}", text + "\n")
+        alias = f"pci:v000010DEd0000{device.upper()}sv000010DEsd000012A2bc03sc02i00"
+        self.write("sys/bus/pci/devices/0000:00:1e.0/modalias", alias + "\n")
         if driver:
             self.program("nvidia-smi", smi(driver, capability))
 

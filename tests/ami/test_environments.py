@@ -62,7 +62,7 @@ def test_every_line_is_whole() -> None:
 def test_older_torches_have_the_python_and_the_numpy_that_they_need() -> None:
     old = next(line for line in BUILDS.values() if line["torch"] == "2.0.1")
     assert old["python"].endswith("-3.11")
-    assert old["numpy"] == "<2"
+    assert old["numpy"].startswith("1.")
 
 
 def test_each_older_driver_is_really_met_by_an_older_build() -> None:
@@ -73,6 +73,7 @@ def test_each_older_driver_is_really_met_by_an_older_build() -> None:
 
 def test_the_table_of_machines_has_no_gpu_without_an_environment() -> None:
     for name, entry in prices.table().types.items():
+        assert (entry.gpu is None) == (entry.capability is None), name
         assert (entry.capability or "cpu") in CAPABILITIES, name
 
 
@@ -94,7 +95,7 @@ def test_the_newest_build_says_itself_what_it_has_kernels_for() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("build", [name for name in BUILDS if name != CAPABILITIES["cpu"]["build"]])
+@pytest.mark.parametrize("build", BUILDS)
 def test_each_build_says_itself_what_it_has_kernels_for(build: str, tmp_path: Path) -> None:
     """In an environment made for it, of gigabytes and minutes, with a Python of this computer that it takes."""
     line = BUILDS[build]
@@ -105,7 +106,7 @@ def test_each_build_says_itself_what_it_has_kernels_for(build: str, tmp_path: Pa
         pytest.skip(f"torch {line['torch']} needs Python {line['python']}, which is not here")
     env = tmp_path / "env"
     subprocess.run([python, "-m", "venv", env], check=True)
-    wanted = [f"torch=={line['torch']}", f"torchvision=={line['torchvision']}", f"numpy{line['numpy']}"]
+    wanted = [f"torch=={line['torch']}", f"torchvision=={line['torchvision']}", f"numpy=={line['numpy']}"]
     install = [env / "bin/python", "-m", "pip", "install", "-q", "--no-cache-dir", *wanted]
     try:
         subprocess.run(install, check=True, timeout=1700)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from ami import pipwheel
 
 from . import grounds, shelf
 from .grounds import Grounds
@@ -71,6 +74,20 @@ def test_the_second_run_changes_nothing(machine: Grounds) -> None:
     assert all(part.startswith("ok ") for part in parts)
     assert last.startswith("ready, after ")
     assert grounds.listing(machine.root, without=("log.txt", "provision")) == before
+
+
+def test_what_is_ready_is_noted(machine: Grounds) -> None:
+    """For whom `gpu start` asks before it does anything; not while something is changed."""
+    note = machine.home / "gpu/provision/ready"
+    assert note.read_text() == f"{machine.home}/gpu/envs/torch-2.14.1\n"
+    wishes = machine.write("home/gpu/requirements.txt", "six==3.0\n")
+    assert machine.wrong("machine") == ["requirements"]
+    assert not note.exists()
+    wishes.write_text("six==1.0\n")
+    machine.ready("machine")
+    assert note.read_text() == f"{machine.home}/gpu/envs/torch-2.14.1\nsix==1.0\n"
+    wishes.unlink()
+    machine.ready("machine")
 
 
 def test_looking_changes_nothing_at_all(machine: Grounds) -> None:
@@ -156,7 +173,7 @@ def test_packages_of_ones_own(machine: Grounds) -> None:
     assert (machine.env / "requirements.sha256").read_text() == digest + "\n"
     assert (machine.packages / "six/__init__.py").exists()
     kept = machine.home / "gpu/requirements.txt"
-    kept.write_text("six==1.0\nscipy\n")
+    kept.write_text("six==1.0\nscipy==1.0\n")
     assert machine.wrong("server", "--check") == ["requirements"]
     # Nobody's wish brings another torch.
     kept.write_text("torch==2.0.1\n")
@@ -230,20 +247,80 @@ def test_the_driver_follows_the_gpu_and_the_system(machine: Grounds, system: str
     assert " ".join(asked).startswith(f"linux-headers-{os.uname().release} {packages}")
 
 
-def test_a_driver_is_installed_where_none_answers(machine: Grounds) -> None:
-    """What apt-get brings answers when the kernel has loaded it, or not before a reboot."""
-    machine.has_gpu("1eb8")
+# As `apt-get indextargets` answers: where the source is written down, and its URI.
+KNOWS_ITS_SOURCES = """
+case "$*" in
+  *indextargets*non-free*) exit 0 ;;
+  *indextargets*bookworm*main*) echo "$(cat "$GPU_ROOT/source"):1 http://mirror.example/debian/"; exit 0 ;;
+esac
+"""
+STANZAS = """Types: deb
+URIs: http://mirror.example/debian-security
+Suites: bookworm-security
+Components: main
+
+Types: deb
+# the nearest one
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+LINES = """deb http://mirror.example/debian-security bookworm-security main
+deb [signed-by=/key.gpg] http://mirror.example/debian bookworm main
+deb-src http://mirror.example/debian bookworm main
+"""
+
+
+def has_sources(machine: Grounds, name: str, text: str) -> None:
     machine.write("etc/os-release", DEBIAN)
-    driver = machine.program("loaded", grounds.smi("535.247.01", "7.5"))
+    machine.write(name, text)
+    machine.write("source", f"/{name}")
+    machine.program("apt-get", KNOWS_ITS_SOURCES + NOTED)
+
+
+def test_debian_s_driver_comes_from_where_the_machine_has_its_packages(machine: Grounds) -> None:
+    has_sources(machine, "etc/apt/sources.list.d/debian.sources", STANZAS)
+    machine.source("add_nonfree")
+    added = (machine.root / "etc/apt/sources.list.d/gpu-nvidia.sources").read_text()
+    assert added == STANZAS.partition("\n\n")[2].replace(": main", ": contrib non-free non-free-firmware")
+    has_sources(machine, "etc/apt/sources.list", LINES)
+    machine.source("add_nonfree")
+    added = (machine.root / "etc/apt/sources.list.d/gpu-nvidia.list").read_text()
+    assert (
+        added == "deb [signed-by=/key.gpg] http://mirror.example/debian bookworm contrib non-free non-free-firmware\n"
+    )
+    has_sources(machine, "etc/apt/sources.list", "")
+    assert "not seen where this machine has its packages from" in machine.source("add_nonfree")
+
+
+def test_a_driver_is_installed_where_none_answers(machine: Grounds) -> None:
+    """What apt-get brings answers when the kernel has loaded it, or after a restart, or not at all."""
+    machine.has_gpu("1eb8")
+    has_sources(machine, "etc/apt/sources.list.d/debian.sources", STANZAS)
+    machine.program("nvidia-uninstall", NOTED + '\nrm "$0"')
+    machine.write("run/boot", "first 0 1\n")
     (machine.root / "done").unlink()
-    assert machine.source("survey; do_driver >&2; look_driver").endswith("and needs a reboot")
+    first = machine.call("machine")
+    assert first.returncode == 3, first.stdout
+    assert "needs a restart" in machine.call("machine", "--check").stdout
+    assert first.stdout.splitlines()[-1] == "it goes on after a restart: driver"
+    assert "nvidia-uninstall --silent" in machine.done()
+    assert not (machine.home / "gpu/provision/ready").exists()
+    machine.write("run/boot", "second 0 1\n")
+    second = machine.call("machine")
+    assert second.returncode == 1
+    assert "does not answer after a restart either" in second.stdout
+    assert second.stdout.splitlines()[-1] == "not ready: driver"
+
+    driver = machine.program("loaded", grounds.smi("580.95.05", "7.5"))
     machine.program("modprobe", f'{NOTED}\nmv "{driver}" "$GPU_ROOT/bin/nvidia-smi"')
-    assert machine.source("survey; do_driver >&2; look_driver") == "535.247.01 for sm_75"
-    assert machine.source('survey; printf %s "$torch"') == "2.10.0"
-    installs = [line for line in machine.done() if line.startswith("apt-get") and " install " in line]
-    assert len(installs) == 2
-    assert "non-free" in (machine.root / "etc/apt/sources.list.d/gpu-nvidia.sources").read_text()
+    assert "ok     driver       580.95.05 for sm_75" in machine.ready("machine")
+    assert "pci:v000010DEd00001EB8" in (machine.home / "gpu/provision/ready").read_text()
+    installs = [line for line in machine.done() if line.startswith("apt-get") and " nvidia-driver-bin " in line]
+    assert len(installs) == 3
     machine.program("modprobe", NOTED)
+    machine.program("apt-get", NOTED)
 
 
 def test_a_python_that_fits_is_fetched_where_there_is_none(machine: Grounds) -> None:
@@ -262,6 +339,33 @@ def test_a_python_that_fits_is_fetched_where_there_is_none(machine: Grounds) -> 
     assert found == f"{machine.home}/gpu/python/cpython-3.12/bin/python3"
     asked = (machine.root / "uv").read_text().split()
     assert asked == ["python", "install", "--no-bin", "--install-dir", f"{machine.home}/gpu/python", "3.12"]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["Python's own", "the installed one"])
+def test_a_python_without_pip_is_given_the_one_that_was_sent(machine: Grounds, packed: bool) -> None:
+    """As Debian's and Ubuntu's without python3-venv, where nobody is root to install that."""
+    python = machine.program("python3", f'case "$*" in *ensurepip*) exit 1 ;; esac\nexec {_python_of(machine)} "$@"')
+    for minor in range(10, 14):
+        machine.program(f"python3.{minor}", BROKEN)
+    made = f"{machine.home}/made"
+    try:
+        assert "no pip was sent" in machine.source(f"make_venv {python} {made}")
+        name, content = (pipwheel.pack() if packed else pipwheel.wheel()) or ("", b"")
+        sent = machine.root / "ami" / name
+        sent.write_bytes(content)
+        grounds.own(sent)
+        machine.source(f"make_venv {python} {made} >&2")
+        sent.unlink()
+        said = subprocess.run([f"{made}/bin/pip", "--version"], capture_output=True, text=True, check=True).stdout
+    finally:
+        for path in (machine.root / "bin").glob("python3*"):
+            path.unlink()
+        shutil.rmtree(made, ignore_errors=True)
+    assert said.startswith(f"pip {name.split('-')[1]} from {made}")
+
+
+def _python_of(machine: Grounds) -> str:
+    return os.path.realpath(machine.env / "bin/python")
 
 
 def test_a_run_keeps_its_packages(machine: Grounds) -> None:

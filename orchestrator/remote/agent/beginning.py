@@ -50,7 +50,7 @@ def start(run_id: str) -> dict[str, Any]:
 
 def _note(run: Path, job: dict[str, Any], attempt: int) -> None:
     """The end of an earlier attempt goes last: a call that is cut off before leaves the run as it was."""
-    write_facts(run / run_folder.JOB, job)
+    write_facts(run / run_folder.JOB, {**job, "requirements": places.requirements()})
     begun = {"attempt": attempt, "ticket": turns.next_ticket(), "boot": places.boot_id()}
     write_facts(run / run_folder.BEGUN, begun)
     for name in (run_folder.INTERRUPTED, run_folder.EXIT_CODE):

@@ -37,6 +37,14 @@ def boot_id() -> str:
         return ""
 
 
+def requirements() -> str | None:
+    """The SHA-256 of the packages that the user has asked for besides; None where there are none."""
+    try:
+        return (Path(machine().env) / run_folder.REQUIREMENTS).read_text().strip()[:64] or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def at_home(word: str) -> str:
     """`~/x` in a job's command is under this machine's home folder."""
     return f"{home()}/{word[2:]}" if word.startswith("~/") else word
