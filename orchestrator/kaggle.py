@@ -127,7 +127,7 @@ class Client:
         page = f"https://www.kaggle.com/c/{name}"
         if "Authentication required" in words or re.search(r"\b401\b", words):
             return GpuError("Kaggle does not accept the token that is here", f"It may have expired: {TOKEN}")
-        if re.search(r"\b403\b|accept the rules|competition rules", words):
+        if re.search(r"\b403\b|\brules\b", words):
             return GpuError(f"Kaggle does not let this account into {name}", f"Accept the rules at {page}/rules")
         if re.search(r"\b404\b", words):
             return GpuError(f"Kaggle knows no competition {name}", "Take its name from its address on kaggle.com/c/")

@@ -31,6 +31,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "prediction": ("predict",),
     "runs": ("attach", "cancel", "jobs", "logs", "pull", "train"),
     "sandbox": ("sandbox",),
+    "submit": ("submit",),
 }
 """A module of this package, and the commands that its `register` makes: it is loaded for one of them alone."""
 
@@ -38,7 +39,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 class Gpu(Group):
     sections = (
         ("Daily life", ("start", "train", "ssh", "status", "stop")),
-        ("Runs", ("jobs", "logs", "attach", "cancel", "pull", "runs", "predict")),
+        ("Runs", ("jobs", "logs", "attach", "cancel", "pull", "runs", "predict", "submit")),
         ("Data", ("data",)),
         ("The machine", ("ip", "ssh-config", "get", "get-p2", "get-t2", "keep", "init", "resize", "destroy")),
         ("Money", ("cost", "types", "quota")),
