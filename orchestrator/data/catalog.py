@@ -14,27 +14,37 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{1,63}")
 _COMPETITION = re.compile(r"https://www\.kaggle\.com/(?:c|competitions)/([^/?#]+).*")
 
 
-def load(file: Path = FILE) -> dict[str, Known]:
-    """Every known data set by its name; GpuError where the file is not what it should be."""
+def load() -> dict[str, Known]:
+    """Every known data set by its name: ours, and those of the person's own `datasets.yaml` beside the configuration.
+
+    GpuError where a file is not what it should be.
+    """
     # Not on every machine to which this module is sent: there the entry comes with the question.
+    from ..settings import Home
+
+    own = Home.from_environment().config / FILE.name
+    return _read(FILE, "Install gpu again") | (_read(own, "Mend it, or remove it") if own.exists() else {})
+
+
+def _read(file: Path, remedy: str) -> dict[str, Known]:
     import yaml
 
     try:
-        document = yaml.safe_load(file.read_text())
+        document = yaml.safe_load(file.read_text()) or {}
         return {str(name): Known.of({"name": str(name), **section}) for name, section in document.items()}
-    except (OSError, yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
-        raise GpuError(f"{file} cannot be used: {str(error)[:200]}", "Install gpu again") from error
+    except (OSError, yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError, RecursionError) as error:
+        raise GpuError(f"{file} cannot be used: {' '.join(str(error).split())[:200]}", remedy) from error
 
 
-def known_names(file: Path = FILE) -> list[str]:
-    return sorted(load(file))
+def known_names() -> list[str]:
+    return sorted(load())
 
 
-def entry(name: str, file: Path = FILE) -> Known:
+def entry(name: str) -> Known:
     """The data set of a name, or of `kaggle:COMPETITION`. UsageError for one that is not known, with the nearest."""
     if name.startswith(KAGGLE):
         return competition(name.removeprefix(KAGGLE))
-    known = load(file)
+    known = load()
     if name not in known:
         choices = f"Known are: {', '.join(sorted(known))}, and any competition as kaggle:NAME"
         raise UsageError(f"there is no known data set {name}", f"{nearest(name, known)} {choices}".strip())

@@ -15,6 +15,7 @@ from . import cifar, download, staging, unpacking
 from .archives import ArchiveRefused
 from .known import Known, Source
 from .layout import Counts, DataSet, checked_name
+from .places import PLACES
 from .prepare import prepare, sample
 from .split import Shares, shuffled
 
@@ -46,6 +47,8 @@ def fetch(known: Known, place: Place, reporter: Reporter) -> Counts:
         if _is_there(known, place, wish):
             reporter.line(f"{place.data.path} is ready: it was fetched before")
             return place.data.counts()
+    for source in known.sources:
+        _check_layout(known, source)
     reporter.line(known.title)
     reporter.line(f"licence: {known.licence}")
     source, archive, digest = _obtain(known, place.cache, reporter)
@@ -67,6 +70,14 @@ def competition_of(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return name if isinstance(name, str) else None
+
+
+def _check_layout(known: Known, source: Source) -> None:
+    """Of an entry that somebody has written."""
+    numbered = source.layout in cifar.FILES and bool(known.classes)
+    if not numbered and source.layout not in PLACES and source.kaggle is None:
+        there = ", ".join(PLACES)
+        raise GpuError(f"the layout {source.layout!r} of {known.name} is none that can be read", f"There are: {there}")
 
 
 def _is_there(known: Known, place: Place, wish: dict[str, Any]) -> bool:

@@ -69,4 +69,6 @@ class Known:
         sources = tuple(Source(**source) for source in document["sources"])
         if not sources or any((s.url is None) + (s.npm is None) + (s.kaggle is None) != 2 for s in sources):
             raise ValueError(f"{document.get('name')} needs sources with one of url, npm and kaggle each")
+        if strange := [s.url for s in sources if s.url and not s.url.startswith(("https://", "http://127.0.0.1:"))]:
+            raise ValueError(f"{document.get('name')} has the address {strange[0]}, which is not https")
         return cls(**{**document, "sources": sources})

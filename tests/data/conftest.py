@@ -3,7 +3,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from webserver import Server, serving
+
+from tests.webserver import Server, serving
 
 
 @pytest.fixture

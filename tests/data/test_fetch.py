@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from webserver import Server
 
 from orchestrator.data import catalog, places
 from orchestrator.data.fetch import Place, competition_of, fetch
 from orchestrator.data.known import Known, Source
 from orchestrator.errors import GpuError, UsageError
 from orchestrator.reporter import Silent
+from tests.webserver import Server
 
 COUNT = 80
 ROWS = [(3 if i % 2 else 5, bytes((i + j) % 256 for j in range(3072))) for i in range(COUNT)]
@@ -196,6 +197,15 @@ def test_the_catalogue_is_whole() -> None:
         assert all(source.layout in {*places.PLACES, "kaggle"} or entry.classes for source in entry.sources)
         assert all(source.url is None or source.url.startswith("https://") for source in entry.sources)
     assert len(found["cifar10"].classes) == 10
+    own = Path(os.environ["GPU_HOME"]) / "datasets.yaml"
+    own.parent.mkdir()
+    own.write_text("mine: {title: t, licence: l, sources: [{url: 'https://x.org/a.zip', layout: class-folders}]}")
+    assert catalog.entry("mine").title == "t"
+    for wrong in ("{", "mine: 3", own.read_text().replace("https", "http"), own.read_text().replace("url", "from")):
+        own.write_text(wrong)
+        with pytest.raises(GpuError, match=r"datasets\.yaml cannot be used.*Mend it"):
+            catalog.load()
+    own.unlink()
     with pytest.raises(UsageError, match="Did you mean dogscats"):
         catalog.entry("dogscat")
     assert catalog.entry("kaggle:dog-breed-identification").competition == "dog-breed-identification"

@@ -12,12 +12,12 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from webserver import Server
 
 from orchestrator.data import download, transfer
 from orchestrator.data.known import Source
 from orchestrator.errors import GpuError
 from orchestrator.reporter import Silent
+from tests.webserver import Server
 
 BODY = bytes(range(256)) * 800
 OTHER = BODY[::-1]

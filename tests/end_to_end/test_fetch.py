@@ -1,0 +1,90 @@
+"""A data set that never crosses the person's own line: fetched on the machine, trained on there, listed; and a push."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ..webserver import serving
+from .conftest import Evening
+from .test_evening import read_until
+
+
+def pets() -> bytes:
+    """As Oxford publishes them: `images/Bengal_1.jpg`, `images/pug_1.jpg`."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for number in range(60):
+            picture, data = Image.effect_noise((64, 64), 20 + 60 * (number % 2)).convert("RGB"), io.BytesIO()
+            picture.point(lambda v, dog=number % 2: min(255, v // 2 + 120 * dog)).save(data, "JPEG")
+            member = tarfile.TarInfo(f"images/{('Bengal', 'pug')[number % 2]}_{number}.jpg")
+            member.size = len(data.getvalue())
+            archive.addfile(member, io.BytesIO(data.getvalue()))
+    return out.getvalue()
+
+
+def test_what_is_on_the_machine_alone(evening: Evening, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    body = pets()
+    monkeypatch.setenv("no_proxy", "*")
+    with serving() as server:
+        server.body, server.etag, server.pause = body, '"one"', 1.0
+        know(server.url, hashlib.sha256(body).hexdigest())
+        # Nothing is known of it, and nothing is started for a name that may be a slip.
+        refused = evening.gpu("train", "--data", "animals", code=2).stderr
+        assert "nor was it seen on the machine" in refused and "gpu data fetch animals" in refused
+        assert not (tmp_path / "gpu-home" / "state" / "sandbox").exists()
+
+        client = evening.start("data", "fetch", "animals", "--on-machine")
+        read_until(client, "licence: theirs")
+        os.killpg(client.pid, signal.SIGKILL)
+        client.communicate()
+        document = evening.json("data", "fetch", "animals", "--on-machine")
+        assert document == {
+            "name": "animals",
+            "where": "machine",
+            "train": {"cat": 24, "dog": 24},
+            "valid": {"cat": 6, "dog": 6},
+            "test": 0,
+            "quarantined": 0,
+        }
+        assert [asked for asked, _ in server.asked] == [None], "it went on without the one who had asked"
+    assert not (evening.folder / "data").exists()
+    there = evening.gpu("ssh", "--", "ls -A gpu/data gpu/cache/datasets").stdout
+    assert "animals" in there and "a.tar.gz\n" not in there.replace(".a.tar.gz", "")
+    assert evening.json("data", "ls")["animals"]["where"] == "machine"
+
+    trained = evening.json("train", "--data", "animals", "--sample")
+    assert trained["accuracy"] >= 0.5
+    assert "nor is it on the machine" in evening.gpu("train", "--data", "animal", code=2).stderr
+
+    evening.prepare()
+    assert "files sent" in evening.gpu("data", "push", "shapes").stdout
+    assert "is there" in evening.gpu("data", "push", "shapes").stdout
+    found = evening.json("data", "ls")
+    assert {name: each["where"] for name, each in found.items()} == {"animals": "machine", "shapes": "both"}
+    assert "animals (on the machine): train + valid: cat 24 + 6, dog 24 + 6; test 0" in evening.gpu("data", "ls").stdout
+
+    # Stopped, it is believed to have what was seen on it, and it is asked once more when it has started.
+    evening.gpu("ssh", "--", "rm -r gpu/data/animals")
+    evening.gpu("stop")
+    only = evening.gpu("data", "ls")
+    assert "animals" not in only.stdout and "not known to run" in only.stderr
+    assert "nor was it seen" in evening.gpu("train", "--data", "animal", code=2).stderr
+    assert "any more" in evening.gpu("train", "--data", "animals", code=2).stderr
+    assert "nor is it on the machine" in evening.gpu("train", "--data", "animals", code=2).stderr
+
+
+def know(url: str, sha256: str) -> None:
+    """`animals` in the person's own catalogue."""
+    entry = {"title": "pets", "licence": "theirs", "sources": [{"url": url, "sha256": sha256, "layout": "pets-kinds"}]}
+    file = Path(os.environ["GPU_HOME"]) / "datasets.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({"animals": entry}))
