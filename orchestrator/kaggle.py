@@ -97,7 +97,8 @@ class Client:
 
     def sample(self, folder: Path) -> Path | None:
         """The competition's sample submission, brought into `folder`; None where it offers none."""
-        names = [row.get("name", "") for row in _rows(self._run("files", self.competition, "-v", "-q"))]
+        listed = self._run("files", self.competition, "-v", "-q", "--page-size", "200")
+        names = [row.get("name", "") for row in _rows(listed)]
         wanted = [name for name in names if re.match(r"sample_?submission\.csv", Path(name).name, re.IGNORECASE)]
         if not wanted:
             return None

@@ -103,7 +103,7 @@ def test_the_round_trip(kaggle: Kaggle, work: Path, monkeypatch: pytest.MonkeyPa
     assert kaggle.uploads == [ROWS.encode()]
     assert (handed["status"], handed["score"], handed["place"], handed["teams"]) == ("complete", 0.05122, 23, 1314)
     assert handed["reading"] == "in the top 10 %: at the level of an expert"
-    assert handed["expected_log_loss"] == {"value": 0.05, "low": 0.03, "high": 0.08}
+    assert handed["expected"] == {"metric": "log_loss", "value": 0.05, "low": 0.03, "high": 0.08}
     assert "expected log loss 0.05000, between 0.03000 and 0.08000" in done.stderr
     assert kaggle.submissions[0]["description"] == f"{RUN}: first try"
     [note] = noted(work)

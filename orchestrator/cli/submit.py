@@ -27,9 +27,9 @@ def register(gpu: Group) -> None:
 
 def _document(handed: verbs.Handed) -> dict[str, Any]:
     stands = handed.standing
-    expected = dict(zip(("value", "low", "high"), handed.expected, strict=True)) if handed.expected else None
+    expected = asdict(handed.expected) if handed.expected else None
     reading = stands.reading if stands else None
-    return {"run": handed.run_id, **asdict(handed.handin), "reading": reading, "expected_log_loss": expected}
+    return {"run": handed.run_id, **asdict(handed.handin), "reading": reading, "expected": expected}
 
 
 def _text(handed: verbs.Handed) -> str:
@@ -37,7 +37,7 @@ def _text(handed: verbs.Handed) -> str:
     if handin.score is None:
         later = f"; see its score later with: gpu submit {handed.run_id}"
         return f"{handed.run_id} is handed in to {handin.competition}; it is {handin.status}{later}"
-    expected = f" (expected {handed.expected[0]:.5f})" if handed.expected else ""
+    expected = f" (expected {handed.expected.value:.5f})" if handed.expected else ""
     lines = [f"public score  {handin.score:g}{expected}"]
     if stands is not None:
         lines.append(f"place         {stands.place:,} of {stands.teams:,} teams, {stands.reading}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,10 @@ def _is_there(known: Known, place: Place, wish: dict[str, Any]) -> bool:
     """GpuError for a folder of that name that is something else: before hundreds of megabytes are fetched."""
     folder = place.data.path
     record = _read(folder / RECORD)
-    if record is not None and {key: record.get(key) for key in wish} == wish:
-        return True
+    # The recipe of pictures says as much, and was there before the record was.
+    for told in (record, staging.made_from(folder)):
+        if isinstance(told, dict) and {key: told.get(key) for key in wish} == wish:
+            return True
     if not folder.is_dir() or not any(folder.iterdir()):
         return False
     # Made, and killed before it was noted: the archive is still there to make the same from.
@@ -130,6 +133,7 @@ def _obtain(known: Known, cache: Path, reporter: Reporter) -> tuple[Source, Path
 
 def _make(known: Known, place: Place, got: tuple[Source, Path], reporter: Reporter) -> None:
     source, archive = got
+    _check_room(archive, place.root)
     if source.layout in cifar.FILES:
         _make_of_pictures(known, place, cifar.pictures(archive, source.layout))
         return
@@ -143,6 +147,15 @@ def _make(known: Known, place: Place, got: tuple[Source, Path], reporter: Report
         prepare(place.name, inputs, root=place.root, seed=place.seed, reporter=reporter)
         if answers is not None:
             answers.replace(place.data.path / unpacking.SAMPLE_SUBMISSION)
+
+
+def _check_room(archive: Path, root: Path) -> None:
+    """Photographs do not shrink in an archive; while they are sorted they are there twice."""
+    root.mkdir(parents=True, exist_ok=True)
+    needed, free = 2 * archive.stat().st_size, shutil.disk_usage(root).free
+    if needed > free:
+        what = f"unpacking needs {needed / 1e6:.0f} MB, and the disk that has {root} has {free / 1e6:.0f} MB left"
+        raise GpuError(what, "Make room there; the archive is kept")
 
 
 def _make_of_pictures(known: Known, place: Place, pictures: cifar.Pictures) -> None:

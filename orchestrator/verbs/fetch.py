@@ -51,7 +51,11 @@ def fetch_on_machine(desk: Desk, wish: Wish) -> Counts:
         desk.reporter.line(f"data/{name} is at home, too: a train sends that one, and makes the machine's the same")
     with arrive(desk):
         pass
-    found = errands.fetch(lambda: desk.connect(wait=LINK_SECONDS), known, (name, wish.seed), desk.reporter)
+    try:
+        found = errands.fetch(lambda: desk.connect(wait=LINK_SECONDS), known, (name, wish.seed), desk.reporter)
+    except KeyboardInterrupt:
+        desk.reporter.line(f"\n{name} goes on there without you; the same command follows it again")
+        raise
     Memory(desk).add(name)
     return found
 

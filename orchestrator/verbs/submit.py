@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -55,12 +56,25 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What the run expects of its submission by the competition's metric, with the interval for 95 of 100 times."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.metric.replace('_', ' ')} {self.value:.5f}, between {self.low:.5f} and {self.high:.5f}"
+
+
+@dataclass(frozen=True)
 class Handed:
-    """What came of it. `expected`: the log loss with its interval, or None where the run states none."""
+    """What came of it. `expected`: None where the run states nothing."""
 
     run_id: str
     handin: Handin
-    expected: tuple[float, float, float] | None
+    expected: Expected | None
 
     @property
     def standing(self) -> Standing | None:
@@ -130,7 +144,9 @@ def _check_ids(desk: Desk, client: Client, file: Path, data: str) -> None:
             return
         package = Path(run_folder.__file__).parents[1]
         argv = [sys.executable, "-c", _CHECK, *map(str, (package, file.absolute(), sample.absolute()))]
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        # The client alone is to see the token.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE_")}
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["the check itself failed"]
         raise GpuError(said[-1].rstrip("."), "Nothing was handed in")
@@ -146,12 +162,10 @@ def _unsettled(client: Client, run: Path, file: Path) -> Handin | None:
     return None
 
 
-def _say_before(
-    desk: Desk, client: Client, what: tuple[Path, Path], expected: tuple[float, float, float] | None
-) -> None:
+def _say_before(desk: Desk, client: Client, what: tuple[Path, Path], expected: Expected | None) -> None:
     run, file = what
     if expected is not None:
-        desk.reporter.line(f"expected log loss {expected[0]:.5f}, between {expected[1]:.5f} and {expected[2]:.5f}")
+        desk.reporter.line(f"expected {expected}")
     for other, before in handins.of_file(run.parent, _digest(file), client.competition):
         scored = f"scored {before.score:g}" if before.score is not None else f"is {before.status}"
         desk.reporter.line(f"this very file was handed in before: {before.time}, of {other.name}; it {scored}")
@@ -212,14 +226,14 @@ def _placed(reporter: Reporter, client: Client, run: Path, handin: Handin) -> Ha
     return handin
 
 
-def _expected(result: Mapping[str, Any]) -> tuple[float, float, float] | None:
+def _expected(result: Mapping[str, Any]) -> Expected | None:
+    metric = str(result.get("metric"))
     try:
-        told = result["expected"]["log_loss"]["clipped"]
-        low, value, high = (float(told[key]) for key in ("low", "value", "high"))
+        told = result["expected"]["accuracy"] if metric == "accuracy" else result["expected"]["log_loss"]["clipped"]
+        found = Expected(metric, *(float(told[key]) for key in ("value", "low", "high")))
     except (KeyError, TypeError, ValueError):
         return None
-    good = result.get("metric") == "log_loss" and all(map(math.isfinite, (low, value, high)))
-    return (value, low, high) if good else None
+    return found if all(map(math.isfinite, (found.value, found.low, found.high))) else None
 
 
 def _digest(file: Path) -> str:
