@@ -17,18 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import kaggletoken
 from .errors import GpuError, ToolMissing
 from .reporter import Reporter
 
 SECONDS = 600.0
 """For anything but a download."""
-TOKEN = (
-    "make a token at https://www.kaggle.com/settings/api and save it as ~/.kaggle/access_token, readable by you "
-    "alone (chmod 600), or run: kaggle auth login"
-)
-_SECRETS = ("KAGGLE_API_TOKEN", "KAGGLE_KEY")
-_TALKATIVE = ("VERBOSE", "VERBOSE_OUTPUT")
-"""With one of these in the environment the client prints every request with its token."""
 _LOOK_SECONDS = 0.2
 
 
@@ -57,10 +51,10 @@ class Client:
         program = str(beside) if os.access(beside, os.X_OK) else shutil.which("kaggle")
         rules = f"accept the rules once at https://www.kaggle.com/c/{competition}/rules"
         if program is None:
-            install = f"Install it with `{sys.executable} -m pip install kaggle`, {TOKEN}, and {rules}"
+            install = f"Install it with `{sys.executable} -m pip install kaggle`, {kaggletoken.HOW}, and {rules}"
             raise ToolMissing("Kaggle's official client", "here", install)
-        if not has_token(os.environ):
-            raise GpuError("there is no token for Kaggle", f"To get one, {TOKEN}; and {rules}")
+        if not kaggletoken.is_there(os.environ):
+            raise GpuError("there is no token for Kaggle", f"To get one, {kaggletoken.HOW}; and {rules}")
         return cls(program, competition)
 
     def submit(self, file: Path, message: str) -> str:
@@ -114,7 +108,9 @@ class Client:
         argv = [self.program, "competitions", verb, *words]
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             try:
-                with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=_environment()) as it:
+                with subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=kaggletoken.environment()
+                ) as it:
                     code = _wait(it, None if watch else SECONDS, watch or (lambda: None))
             except OSError as error:
                 raise GpuError(f"{self.program} cannot be run: {error.strerror}", "Install it again") from error
@@ -127,33 +123,13 @@ class Client:
         name = self.competition
         page = f"https://www.kaggle.com/c/{name}"
         if "Authentication required" in words or re.search(r"\b401\b", words):
-            return GpuError("Kaggle does not accept the token that is here", f"It may have expired: {TOKEN}")
+            return GpuError("Kaggle does not accept the token that is here", f"It may have expired: {kaggletoken.HOW}")
         if re.search(r"\b403\b|\brules\b", words):
             return GpuError(f"Kaggle does not let this account into {name}", f"Accept the rules at {page}/rules")
         if re.search(r"\b404\b", words):
             return GpuError(f"Kaggle knows no competition {name}", "Take its name from its address on kaggle.com/c/")
         last = ([line for line in words.splitlines() if line.strip()] or ["it does not say why"])[-1]
-        return GpuError(f"Kaggle's client failed: {_without_secrets(last)[:300].strip().rstrip('.')}", f"See {page}")
-
-
-def has_token(environ: Mapping[str, str]) -> bool:
-    """Whether the client would find any: in the environment, or in one of its files."""
-    if environ.get("KAGGLE_API_TOKEN") or (environ.get("KAGGLE_USERNAME") and environ.get("KAGGLE_KEY")):
-        return True
-    home = Path(environ.get("HOME") or Path.home())
-    files = [home / ".kaggle" / name for name in ("access_token", "access_token.txt", "credentials.json")]
-    files += [folder / "kaggle.json" for folder in _folders(environ, home)]
-    return any(file.is_file() for file in files)
-
-
-def _folders(environ: Mapping[str, str], home: Path) -> list[Path]:
-    own = environ.get("KAGGLE_CONFIG_DIR")
-    usual = [home / ".kaggle", Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "kaggle"]
-    return [Path(own)] if own else usual
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in _TALKATIVE}
+        return GpuError(f"Kaggle's client failed: {kaggletoken.hidden(last)[:300].strip().rstrip('.')}", f"See {page}")
 
 
 def _wait(it: subprocess.Popen[bytes], seconds: float | None, watch: Callable[[], None]) -> int:
@@ -179,13 +155,6 @@ def _read(stream: io.BufferedRandom) -> str:
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-
-
-def _without_secrets(text: str) -> str:
-    for name in _SECRETS:
-        if value := os.environ.get(name):
-            text = text.replace(value, "***")
-    return text
 
 
 def _rows(text: str) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from orchestrator.kaggle import has_token
+from orchestrator.kaggletoken import is_there
 from orchestrator.standing import Standing, standing
 
 from .kagglestandin import COMPETITION, TOKEN, Kaggle, serving, zipped
@@ -169,9 +169,10 @@ def test_what_never_arrived_is_handed_in(kaggle: Kaggle, work: Path, monkeypatch
 )
 @pytest.mark.usefixtures("work")
 def test_what_kaggle_refuses_is_one_sentence(
-    kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch, refusal: tuple[int, str], said: str
+    kaggle: Kaggle, own_home: Path, refusal: tuple[int, str], said: str
 ) -> None:
-    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    (own_home / ".kaggle").mkdir()
+    (own_home / ".kaggle" / "access_token").write_text(TOKEN + "\n")
     kaggle.refusal = refusal
     done = gpu("submit", RUN, "--competition", COMPETITION, "-y", code=1)
     assert said in done.stderr.splitlines()[-1], done.stderr
@@ -190,6 +191,9 @@ def test_what_must_not_be_handed_in(kaggle: Kaggle, work: Path, monkeypatch: pyt
     assert "its header is id,dog and not id,label" in gpu(*words, code=1).stderr
     make_run(run)
     (run / "submission.csv").write_text(ROWS.replace("0.5", "0.9"))
+    assert "is not what the machine made" in gpu(*words, code=1).stderr
+    make_run(run)
+    (run / "SHA256SUMS").write_text(f"{hashlib.sha256(b'{}').hexdigest()}  model.json\n")
     assert "is not what the machine made" in gpu(*words, code=1).stderr
     make_run(run)
     (run / "verified.json").unlink()
@@ -298,8 +302,8 @@ def test_a_place_is_counted_on_either_kind_of_board() -> None:
 
 def test_a_token_is_found_where_the_client_looks(tmp_path: Path) -> None:
     home = {"HOME": str(tmp_path)}
-    assert not has_token(home) and not has_token({**home, "KAGGLE_USERNAME": "me"})
-    assert has_token({**home, "KAGGLE_USERNAME": "me", "KAGGLE_KEY": "k"})
+    assert not is_there(home) and not is_there({**home, "KAGGLE_USERNAME": "me"})
+    assert is_there({**home, "KAGGLE_USERNAME": "me", "KAGGLE_KEY": "k"})
     (tmp_path / ".config" / "kaggle").mkdir(parents=True)
     (tmp_path / ".config" / "kaggle" / "kaggle.json").touch()
-    assert has_token(home) and not has_token({**home, "KAGGLE_CONFIG_DIR": str(tmp_path / "other")})
+    assert is_there(home) and not is_there({**home, "KAGGLE_CONFIG_DIR": str(tmp_path / "other")})

@@ -24,7 +24,7 @@ from .job import plain
 from .ssh import Connection
 
 MODULE = "orchestrator.data.errand"
-ALONGSIDE = ("__init__", "errors", "kaggle", "reporter")
+ALONGSIDE = ("__init__", "errors", "kaggle", "kaggletoken", "reporter")
 """Modules of `orchestrator` that those of `orchestrator.data` import; and of `trainer`, `run_folder` alone."""
 FRUITLESS_LINKS = 6
 
