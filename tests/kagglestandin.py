@@ -44,6 +44,9 @@ class Kaggle(ThreadingHTTPServer):
         """After so many bytes the first download is cut."""
         self.on_call: Callable[[str], None] = lambda _: None
 
+    def handle_error(self, *_: object) -> None:
+        """Whoever asked may go away."""
+
     def environment(self, patch: pytest.MonkeyPatch) -> None:
         patch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
         for name in ("http_proxy", "HTTP_PROXY"):

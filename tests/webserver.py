@@ -33,6 +33,9 @@ class Server(ThreadingHTTPServer):
         self.asked: list[tuple[str | None, str | None]] = []
         """Range and If-Range of each request."""
 
+    def handle_error(self, *_: object) -> None:
+        """Whoever asked may go away."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/a.tar.gz"

@@ -157,7 +157,7 @@ class _Attempt:
                     out.write(chunk)
                     bar.update(done, total)
         if total is not None and done < total:
-            raise http.client.IncompleteRead(b"", total - done)
+            raise http.client.HTTPException(f"{(total - done) / 1e6:.1f} MB are missing")
 
     def _request(self) -> urllib.request.Request:
         headers = {"User-Agent": "gpu"}
