@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from .. import kagglestandin
 from ..webserver import serving
 from .conftest import Evening
 from .test_evening import read_until
@@ -72,6 +73,8 @@ def test_what_is_on_the_machine_alone(evening: Evening, monkeypatch: pytest.Monk
     assert {name: each["where"] for name, each in found.items()} == {"animals": "machine", "shapes": "both"}
     assert "animals (on the machine): train + valid: cat 24 + 6, dog 24 + 6; test 0" in evening.gpu("data", "ls").stdout
 
+    hand_in(evening, trained["run"], evening.json("train", "--data", "shapes")["run"], monkeypatch)
+
     # Stopped, it is believed to have what was seen on it, and it is asked once more when it has started.
     evening.gpu("ssh", "--", "rm -r gpu/data/animals")
     evening.gpu("stop")
@@ -80,6 +83,26 @@ def test_what_is_on_the_machine_alone(evening: Evening, monkeypatch: pytest.Monk
     assert "nor was it seen" in evening.gpu("train", "--data", "animal", code=2).stderr
     assert "any more" in evening.gpu("train", "--data", "animals", code=2).stderr
     assert "nor is it on the machine" in evening.gpu("train", "--data", "animals", code=2).stderr
+
+
+def hand_in(evening: Evening, sampled: str, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine made, through Kaggle's real client; a submission of the sample is refused."""
+    pytest.importorskip("kaggle", reason="the client is an extra")
+    words = ("--competition", "cats-and-dogs", "-y")
+    with kagglestandin.serving() as kaggle, monkeypatch.context() as patch:
+        kaggle.environment(patch)
+        patch.setenv("KAGGLE_API_TOKEN", kagglestandin.TOKEN)
+        kaggle.files = {"sample_submission.csv": ("id,label\n" + "".join(f"{n},0.5\n" for n in range(1, 13))).encode()}
+        kaggle.board = [0.01, 0.2, 0.3, 0.4]
+        assert "on the sample alone" in evening.gpu("submit", sampled, *words, code=1).stderr
+        handed = evening.json("submit", run, *words, "-m", "first try")
+        assert kaggle.uploads == [(evening.folder / "runs" / run / "submission.csv").read_bytes()]
+    assert (handed["score"], handed["place"], handed["teams"]) == (0.05122, 2, 4)
+    assert handed["reading"] == "in the top half: good for a first try"
+    result = json.loads((evening.folder / "runs" / run / "result.json").read_text())
+    assert handed["expected"]["value"] == result["log_loss"]
+    scores = {entry["run"]: entry["public_score"] for entry in evening.json("runs")}
+    assert scores == {sampled: None, run: 0.05122}
 
 
 def know(url: str, sha256: str) -> None:
