@@ -13,7 +13,8 @@ from ..verbs import journal
 from .options import Given, Group, command
 from .terminal import print_json
 
-SHOWN = ("run", "state", "model", "options", "accuracy", "log_loss", "minutes", "dollars", "note")
+SHOWN_UNSCORED = ("run", "state", "model", "options", "accuracy", "log_loss", "minutes", "dollars", "note")
+SHOWN = (*SHOWN_UNSCORED[:6], "public_score", *SHOWN_UNSCORED[6:])
 
 
 def register(gpu: Group) -> None:
@@ -35,8 +36,9 @@ def register(gpu: Group) -> None:
         elif not found:
             click.echo("no run here matches" if contains else "there is no run in ./runs yet")
         else:
-            rows = [[shown(name, getattr(entry, name)) for name in SHOWN] for entry in found]
-            click.echo(table([[name.replace("_", " ") for name in SHOWN], *rows]))
+            columns = SHOWN if any(entry.public_score is not None for entry in found) else SHOWN_UNSCORED
+            rows = [[shown(name, getattr(entry, name)) for name in columns] for entry in found]
+            click.echo(table([[name.replace("_", " ") for name in columns], *rows]))
 
 
 def _print_difference(given: Given, names: Sequence[str], found: dict[str, list[Any]]) -> None:

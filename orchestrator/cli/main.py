@@ -33,6 +33,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "runs": ("attach", "cancel", "jobs", "logs", "pull", "train"),
     "sandbox": ("sandbox",),
     "score": ("score",),
+    "submit": ("submit",),
 }
 """A module of this package, and the commands that its `register` makes: it is loaded for one of them alone."""
 
@@ -40,7 +41,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 class Gpu(Group):
     sections = (
         ("Daily life", ("start", "train", "ssh", "status", "stop")),
-        ("Runs", ("jobs", "logs", "attach", "cancel", "pull", "runs", "predict", "score")),
+        ("Runs", ("jobs", "logs", "attach", "cancel", "pull", "runs", "predict", "score", "submit")),
         ("Data", ("data",)),
         ("The machine", ("ip", "ssh-config", "get", "get-p2", "get-t2", "keep", "init", "resize", "ami", "destroy")),
         ("Money", ("cost", "types", "quota")),

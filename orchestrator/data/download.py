@@ -1,81 +1,105 @@
-"""Bringing one archive into the cache: over HTTP, resumed where it was cut, or through npm; checked by its hash."""
+"""Bringing one archive into the cache: over HTTP, through npm, or through Kaggle's client; checked by its hash."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
+import fcntl
+import os
 import shutil
 import subprocess
 import tempfile
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from .. import kaggle
 from ..errors import GpuError, ToolMissing
 from ..reporter import Reporter
-from .catalog import Source
+from . import transfer
+from .integrity import Mismatch, check, is_proven, note
+from .known import Source
 
-_TIMEOUT = 5.0
-"""Seconds without a byte; a network that is not there is noticed in this time."""
-_ATTEMPTS = 4
+_NPM_SECONDS = 900
 
 
-def obtain(source: Source, cache: Path, reporter: Reporter) -> Path:
-    """The archive in the cache, downloaded where it is not there yet; GpuError says why it cannot be had."""
-    file = cache / "datasets" / source.file_name
-    if file.exists() and _sha256(file) == source.sha256:
-        return file
+def cached(source: Source, cache: Path) -> Path:
+    """Where the archive is, or will be."""
+    return cache / "datasets" / source.file_name
+
+
+def _notes(cache: Path) -> Path:
+    return cache / "datasets" / "first"
+
+
+def trust(source: Source, digest: str, cache: Path, reporter: Reporter) -> None:
+    """A data set has been made from it: a later one of the same address must be the same file."""
+    note(source, digest, _notes(cache), reporter)
+
+
+def distrust(source: Source, cache: Path) -> None:
+    """Nothing could be made from it: unless it is proven to be the published file, it is not kept."""
+    if not is_proven(source):
+        cached(source, cache).unlink(missing_ok=True)
+
+
+def obtain(source: Source, cache: Path, reporter: Reporter) -> tuple[Path, str]:
+    """The archive in the cache and its SHA-256, downloaded where it is not there yet; GpuError says why it cannot be
+    had. What is not what was published is not kept."""
+    file = cached(source, cache)
+    notes = _notes(cache)
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
+    with _alone(file):
+        if file.exists():
+            try:
+                return file, check(file, source, notes)
+            except Mismatch:
+                reporter.line(f"{file} is damaged; it is fetched again")
+                file.unlink()
+        part = file.with_name(file.name + ".part")
+        digest = _arrived(source, part, notes, reporter)
+        part.replace(file)
+        transfer.forget(part)
+    return file, digest
+
+
+def _arrived(source: Source, part: Path, notes: Path, reporter: Reporter) -> str:
+    unsure = _bring(source, part, reporter)
+    try:
+        return check(part, source, notes)
+    except Mismatch as error:
+        transfer.forget(part)
+        if not unsure:
+            raise
+        reporter.line(f"{error.what}; it may have changed while it came, so it is fetched anew")
+    _bring(source, part, reporter)
+    try:
+        return check(part, source, notes)
+    except Mismatch:
+        transfer.forget(part)
+        raise
+
+
+def _bring(source: Source, part: Path, reporter: Reporter) -> bool:
+    """Whether its beginning may be of another version than its end."""
     if source.url is not None:
-        _download(source.url, part, reporter)
+        return transfer.download(source.url, part, size=source.size, reporter=reporter)
+    if source.kaggle is not None:
+        kaggle.Client.found(source.kaggle).download(source.kaggle, part, reporter)
     else:
         _npm_pack(source.npm or "", part, reporter)
-    if _sha256(part) != source.sha256:
-        part.unlink()
-        raise GpuError(f"{source.url or source.npm} has not the expected SHA-256", "It was not kept")
-    part.replace(file)
-    return file
+    return False
 
 
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _download(url: str, part: Path, reporter: Reporter) -> None:
-    for attempt in range(1, _ATTEMPTS + 1):
-        had = part.stat().st_size if part.exists() else 0
-        try:
-            _resume(url, part, reporter)
-            return
-        except urllib.error.HTTPError as error:
-            part.unlink(missing_ok=True)
-            raise GpuError(f"{url} answers {error.code} {error.reason}", "Look whether it has moved") from error
-        except (OSError, http.client.HTTPException) as error:
-            grew = part.exists() and part.stat().st_size > had
-            if not grew or attempt == _ATTEMPTS:
-                reason = getattr(error, "reason", None) or error
-                raise GpuError(f"{url} cannot be reached ({reason})", "Check the network") from error
-
-
-def _resume(url: str, part: Path, reporter: Reporter) -> None:
-    had = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={had}-"} if had else {})
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-        had = had if answer.status == 206 else 0
-        length = answer.headers.get("Content-Length")
-        total = had + int(length) if length else None
-        with part.open("ab" if had else "wb") as out, reporter.progress("downloading", total, "B") as bar:
-            while chunk := answer.read1(1 << 16):
-                out.write(chunk)
-                had += len(chunk)
-                bar.update(had)
-    if total is not None and had < total:
-        raise http.client.IncompleteRead(b"", total - had)
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """The kernel's lock: two downloads of one file would write into one another."""
+    lock = os.open(file.with_name(f".{file.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise GpuError(f"another gpu is downloading {file.name}", "Wait until it is done") from error
+    finally:
+        os.close(lock)
 
 
 def _npm_pack(package: str, part: Path, reporter: Reporter) -> None:
@@ -86,7 +110,7 @@ def _npm_pack(package: str, part: Path, reporter: Reporter) -> None:
     with tempfile.TemporaryDirectory(dir=part.parent) as folder:
         argv = [npm, "pack", package, "--ignore-scripts", "--fetch-retries", "1", "--pack-destination", folder]
         try:
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=900, cwd=folder, check=False)
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=_NPM_SECONDS, cwd=folder, check=False)
         except subprocess.TimeoutExpired as error:
             raise GpuError(f"npm pack {package} took more than 15 minutes", "Check the network") from error
         packed = list(Path(folder).glob("*.tgz"))

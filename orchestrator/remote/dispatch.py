@@ -8,7 +8,7 @@ import io
 import json
 import shlex
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,15 @@ NOT_SENT = 69
 
 
 def pack_code() -> tuple[str, bytes]:
-    """The trainer package and the agent as one tar, the same bytes on every computer, and its digest."""
+    """The trainer package and the agent as one tar, and its digest."""
+    return pack(_code_files())
+
+
+def pack(files: Iterable[tuple[str, Path]]) -> tuple[str, bytes]:
+    """Files under their names as one tar, the same bytes on every computer, and its digest."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, file in _code_files():
+        for name, file in files:
             content = file.read_bytes()
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o644
@@ -61,19 +66,29 @@ def code_digest() -> str:
 def send_code(connection: Connection) -> str:
     """Make sure that the machine has this trainer and this agent; returns their digest."""
     digest, packed = pack_code()
+    send_packed(connection, digest, packed)
+    return digest
+
+
+def send_packed(connection: Connection, digest: str, packed: bytes) -> None:
+    """Make sure that the machine has the code of this digest."""
     target = shlex.quote(str(run_folder.MachineFolder().code(digest)))
     if connection.run(f"test -d {target}", timeout=ANSWER_SECONDS).exit_code:
         connection.check(send_command(digest), input=gzip.compress(packed, mtime=0))
-    return digest
 
 
 def agent_command(digest: str, verb: str, *words: str) -> str:
     """The shell line that asks the agent; it ends with `NOT_SENT` where there is none."""
+    return module_command(digest, "agent", verb, *words)
+
+
+def module_command(digest: str, module: str, *words: str) -> str:
+    """The shell line that runs a module of the code that was sent under a digest; `NOT_SENT` where it was not."""
     folder = run_folder.MachineFolder()
     code = folder.code(digest)
     up = [".."] * len(code.relative_to(folder.root).parts)
     python = "/".join([*up, str(folder.python.relative_to(folder.root))])
-    asked = shlex.join([python, "-m", "agent", verb, *words])
+    asked = shlex.join([python, "-m", module, *words])
     return f"cd {shlex.quote(str(code))} 2>/dev/null || exit {NOT_SENT}; exec {asked}"
 
 
@@ -83,7 +98,7 @@ def ask(connection: Connection, words: Sequence[str], data: bytes = b"") -> Any:
         connection, words, lambda command: connection.run(command, input=data, timeout=ANSWER_SECONDS)
     )
     if completed.exit_code:
-        raise _why_not(connection, completed)
+        raise why_not(connection, completed)
     try:
         return json.loads(completed.stdout)
     except ValueError as error:
@@ -108,7 +123,8 @@ def _answered(connection: Connection, words: Sequence[str], go: Callable[[str], 
     return completed
 
 
-def _why_not(connection: Connection, completed: Completed) -> GpuError:
+def why_not(connection: Connection, completed: Completed) -> GpuError:
+    """Why code that was sent could not be run."""
     host = connection.address.host
     python = run_folder.MachineFolder().python
     if connection.run(f"test -x {python}", timeout=ANSWER_SECONDS).exit_code:

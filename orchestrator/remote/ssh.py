@@ -207,10 +207,10 @@ class Connection:
             raise CommandFailed(self.address.host, completed)
         return completed
 
-    def stream(self, command: str, on_bytes: Callable[[bytes], None]) -> Completed:
+    def stream(self, command: str, on_bytes: Callable[[bytes], None], data: bytes = b"") -> Completed:
         """Give each piece of stdout to `on_bytes` as it arrives; `stdout` of the answer is empty."""
         with self._session(command) as session:
-            return session.exchange(on_bytes, b"", None, [])
+            return session.exchange(on_bytes, data, None, [])
 
     @contextlib.contextmanager
     def _session(self, command: str) -> Iterator[_Session]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainer import run_folder
 
+from .. import handins
 from ..errors import GpuError, UsageError, nearest
 from ..remote.job import CANCELLED
 
@@ -35,6 +36,8 @@ class Entry:
     log_loss: float | None
     minutes: float | None
     dollars: float | None
+    public_score: float | None
+    """Of the newest submission that Kaggle has scored."""
 
 
 COLUMNS = tuple(Entry.__dataclass_fields__)
@@ -95,6 +98,7 @@ def _read(run: Path) -> Entry:
         log_loss=_number(done.get("log_loss")),
         minutes=None if seconds is None else round(seconds / 60, 2),
         dollars=None if seconds is None or price is None else round(seconds / 3600 * price, 6),
+        public_score=next((each.score for each in reversed(handins.read(run)) if each.score is not None), None),
     )
 
 

@@ -15,12 +15,11 @@ from typing import Any
 
 from trainer import run_folder
 
-from ..data import layout
 from ..errors import GpuError, MachineStopped, UsageError, nearest
 from ..remote import dispatch, jobs, sync
 from ..remote.job import Job
 from ..remote.ssh import Connection
-from . import own, resumption, runs, spending
+from . import holdings, own, resumption, runs, spending
 from .arrival import arrive
 from .desk import Desk
 
@@ -66,15 +65,19 @@ def launch(desk: Desk, request: Request, begins: Callable[[str], None]) -> str:
 
     `begins` hears of the id just before the run begins: from then on an interrupted caller leaves a run behind.
     """
-    check(desk, request)
+    at_home = check(desk, request)
     with arrive(desk) as arrival:
         connection = arrival.connection
         if request.budget is not None:
             # One that cannot be kept is refused before anything is sent.
             spending.terms(arrival.state(), request.budget)
-        _refuse_second(jobs.ready(connection), request)
+        readiness = jobs.ready(connection)
+        _refuse_second(readiness, request)
         gpu = own.take_gpu(desk, connection, request.gpu, request.options, queue=request.queue)
-        _send_data(desk, connection, request)
+        if at_home:
+            _send_data(desk, connection, request)
+        else:
+            holdings.check_there(desk, request.data, readiness.data)
         terms = spending.terms(arrival.state(), request.budget) | gpu
         run_id = prepare_home(desk, dispatch.code_digest(), request, terms)
         begins(run_id)
@@ -91,10 +94,10 @@ def _refuse_second(readiness: jobs.Readiness, request: Request) -> None:
         )
 
 
-def check(desk: Desk, request: Request) -> None:
-    """Everything that can be wrong with the wish, found before a machine is started or paid for."""
+def check(desk: Desk, request: Request) -> bool:
+    """Everything that can be wrong with the wish, found before a machine is started or paid for; whether the data set
+    is at home, and not on the machine alone."""
     spending.check(request.budget)
-    layout.find(desk.data, request.data)
     known = resources.files("trainer").joinpath("models.txt").read_text().split()
     if request.model not in known:
         raise UsageError(
@@ -102,6 +105,7 @@ def check(desk: Desk, request: Request) -> None:
         )
     if request.epochs is not None and request.epochs < 1:
         raise UsageError(f"--epochs {request.epochs} trains nothing", "Give 1 or more")
+    return holdings.find(desk, request.data) is not None
 
 
 def _send_data(desk: Desk, connection: Connection, request: Request) -> None:
@@ -109,6 +113,7 @@ def _send_data(desk: Desk, connection: Connection, request: Request) -> None:
     with desk.reporter.progress(f"sending {name}", unit="B") as bar:
         target = run_folder.MachineFolder().data(name)
         sync.push(connection.address, desk.data / name, target, bar, checksum=request.checksum)
+    holdings.Memory(desk).add(name)
 
 
 def prepare_home(desk: Desk, digest: str, request: Request, facts: Mapping[str, Any]) -> str:
