@@ -13,6 +13,7 @@ import click
 from .. import settings
 from ..settings import Home, Settings
 from ..state import StateFile
+from ..verbs import selection
 from ..verbs.desk import Desk
 from .terminal import Terminal, print_json
 
@@ -42,7 +43,8 @@ class Given:
         kind = self.kind or StateFile(self.home, profile.name, terminal.line).selected_kind() or profile.kind
         if sys.stderr.isatty():
             terminal.line(f"profile {profile.name}{' (emulated, free)' if profile.emulated else ''}")
-        return Desk(self.home, profile, kind, terminal, Path.cwd())
+        desk = Desk(self.home, profile, kind, terminal, Path.cwd())
+        return selection.of_machine(desk, kind) if selection.is_id(kind) else desk
 
     def offer_home(self, desk: Desk) -> None:
         """On a terminal, ask about results that are not home yet; scripts are never asked, nor held up."""
@@ -80,7 +82,12 @@ def everywhere(*, environment: bool = False) -> list[click.Parameter]:
         click.Option(
             ["--profile"], envvar=variable("GPU_PROFILE"), help="Whose machine: sandbox, aws, or your own.", **common
         ),
-        click.Option(["-k", "--kind"], envvar=variable("GPU_KIND"), help="The kind of machine: p2, t2, ...", **common),
+        click.Option(
+            ["-k", "--kind"],
+            envvar=variable("GPU_KIND"),
+            help="The kind of machine: p2, t2, ..., or the id of one.",
+            **common,
+        ),
         click.Option(
             ["--config"],
             type=click.Path(path_type=Path, dir_okay=False),
