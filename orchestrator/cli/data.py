@@ -9,6 +9,7 @@ import click
 
 from ..data.layout import Counts
 from ..verbs import data as verbs
+from .completion import Word, known_data_sets
 from .options import Given, Group, command
 from .terminal import print_json
 
@@ -28,7 +29,7 @@ def register(gpu: Group) -> None:
         print_counts(given, name, verbs.prepare(desk, name, archives, seed=seed))
 
     @command(data, "fetch")
-    @click.argument("name", metavar="NAME")
+    @click.argument("name", metavar="NAME", type=Word(known_data_sets))
     def fetch(given: Given, name: str) -> None:
         """Download a known data set and prepare it."""
         print_counts(given, name, verbs.fetch(given.desk(), name))

@@ -15,6 +15,7 @@ from ..settings import Home, Settings
 from ..state import StateFile
 from ..verbs import selection
 from ..verbs.desk import Desk
+from .completion import MEANT, Word, complete, profiles
 from .terminal import Terminal, print_json
 
 
@@ -80,10 +81,15 @@ def everywhere(*, environment: bool = False) -> list[click.Parameter]:
 
     return [
         click.Option(
-            ["--profile"], envvar=variable("GPU_PROFILE"), help="Whose machine: sandbox, aws, or your own.", **common
+            ["--profile"],
+            type=Word(profiles),
+            envvar=variable("GPU_PROFILE"),
+            help="Whose machine: sandbox, aws, or your own.",
+            **common,
         ),
         click.Option(
             ["-k", "--kind"],
+            type=MEANT["KIND"],
             envvar=variable("GPU_KIND"),
             help="The kind of machine: p2, t2, ..., or the id of one.",
             **common,
@@ -108,6 +114,8 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         own = {name for parameter in self.params for name in parameter.opts}
         self.params += [option for option in everywhere() if not own & set(option.opts)]
+        for parameter in self.params:
+            complete(parameter)
 
 
 class Group(click.Group):
