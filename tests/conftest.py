@@ -36,6 +36,12 @@ def ctrl_c_is_heard() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def compiled_once() -> None:
+    """Whatever the developer's shell says: the tests start our modules in many hundred processes."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def loopback_only() -> Iterator[None]:
     """A connection to anywhere else fails the test that makes it."""
     connect = socket.socket.connect

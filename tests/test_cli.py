@@ -89,7 +89,7 @@ def test_flag_then_environment_then_file(
 
 
 @pytest.mark.parametrize(
-    "words", [("strat",), ("start", "--kidn", "p2"), ("train",), ("data", "prepare", "x"), ("get",)]
+    "words", [("strat",), ("start", "--kidn", "p2"), ("train",), ("data", "prepare", "x"), ("cancel",)]
 )
 def test_wrong_usage_is_two_and_no_traceback(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, *words)

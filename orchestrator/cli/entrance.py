@@ -23,9 +23,9 @@ def register(gpu: Group) -> None:
 
 def _register_get(gpu: Group) -> None:
     @command(gpu, "get")
-    @click.argument("wanted", metavar="KIND")
-    def get(given: Given, wanted: str) -> None:
-        """The instance id of a kind's machine; commands act on it from now on."""
+    @click.argument("wanted", metavar="[KIND]", required=False)
+    def get(given: Given, wanted: str | None) -> None:
+        """The instance id of a kind's machine; commands act on it from now on. Without KIND, of the one they act on."""
         _print_id(given, wanted)
 
     @command(gpu, "get-p2")
@@ -39,9 +39,10 @@ def _register_get(gpu: Group) -> None:
         _print_id(given, "t2")
 
 
-def _print_id(given: Given, kind: str) -> None:
-    machine_id = verbs.get(given.desk(), kind)
-    given.show({"kind": kind, "machine": machine_id}, machine_id)
+def _print_id(given: Given, kind: str | None) -> None:
+    desk = given.desk()
+    machine_id = verbs.get(desk, kind)
+    given.show({"kind": kind or desk.kind, "machine": machine_id}, machine_id)
 
 
 def _register_ssh(gpu: Group) -> None:

@@ -10,6 +10,7 @@ import click
 from ..data import catalog
 from ..verbs import fetch as verbs
 from ..verbs import holdings
+from .completion import Word, known_data_sets
 from .counted import counts_document, describe
 from .options import Given, command
 from .terminal import print_json
@@ -20,7 +21,7 @@ def register(data: click.Group) -> None:
     @click.option("--as", "call", metavar="NAME", help="Call it so, instead of by its own name.")
     @click.option("--seed", default=0, show_default=True, help="Another seed makes another validation split.")
     @click.option("--on-machine", is_flag=True, help="Download and prepare it there; nothing crosses your own line.")
-    @click.argument("name", metavar="[NAME|kaggle:COMPETITION]", required=False)
+    @click.argument("name", metavar="[NAME|kaggle:COMPETITION]", required=False, type=Word(known_data_sets))
     def fetch(given: Given, name: str | None, on_machine: bool, **wish: Any) -> None:
         """Download a known data set and prepare it; without a name, say which there are."""
         if name is None:

@@ -13,7 +13,7 @@ import click
 from ..prices import table, types_of
 from ..providers.base import State, Wish
 from ..verbs import machine as verbs
-from ..verbs import plans
+from ..verbs import plans, selection
 from ..verbs.desk import Desk
 from .options import Given, Group, command
 from .terminal import print_json
@@ -121,6 +121,8 @@ def _print_preview(given: Given, desk: Desk, preview: plans.Preview) -> None:
 def _choose_profile(given: Given) -> None:
     """The first `gpu start` on a terminal with AWS credentials at hand asks where it shall be."""
     settings = given.settings()
+    if given.kind and selection.is_id(given.kind):
+        return  # It is somewhere already.
     if given.profile or settings.default_chosen or not sys.stdin.isatty() or not credentials_at_hand(os.environ):
         return
     price = plans.list_price(settings.profile("aws"), given.kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import click
 
 from .. import __version__
 from ..errors import GpuError
+from .completion import asked
 from .interrupt import heed_everywhere
 from .options import Given, Group
 from .terminal import printable
@@ -33,6 +35,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "runs": ("attach", "cancel", "jobs", "logs", "pull", "train"),
     "sandbox": ("sandbox",),
     "score": ("score",),
+    "shells": ("aliases", "completion"),
     "submit": ("submit",),
 }
 """A module of this package, and the commands that its `register` makes: it is loaded for one of them alone."""
@@ -47,6 +50,7 @@ class Gpu(Group):
         ("Money", ("cost", "types", "quota")),
         ("When something is wrong", ("doctor", "audit")),
         ("Rehearsal", ("sandbox",)),
+        ("In your shell", ("completion", "aliases")),
     )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -76,6 +80,8 @@ def gpu() -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 expected failure, 2 wrong usage, 3 failed run, 130 interrupted."""
     given = Given()
+    if asked():
+        _answer_a_shell()
     heed_everywhere()
     _collect_seldom()
     try:
@@ -99,6 +105,13 @@ def main(argv: list[str] | None = None) -> None:
         where = f" ({error.filename})" if error.filename else ""
         _show(f"{error.strerror or error}{where}. Free the disk or mend the permission, and run it again", given)
         sys.exit(1)
+
+
+def _answer_a_shell() -> None:
+    from . import shells
+
+    shells.take_over()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _collect_seldom() -> None:

@@ -14,7 +14,9 @@ from .. import settings
 from ..errors import nearest
 from ..settings import Home, Settings
 from ..state import StateFile
+from ..verbs import selection
 from ..verbs.desk import Desk
+from .completion import MEANT, Word, complete, profiles
 from .terminal import Terminal, print_json
 
 
@@ -43,7 +45,8 @@ class Given:
         kind = self.kind or StateFile(self.home, profile.name, terminal.line).selected_kind() or profile.kind
         if sys.stderr.isatty():
             terminal.line(f"profile {profile.name}{' (emulated, free)' if profile.emulated else ''}")
-        return Desk(self.home, profile, kind, terminal, Path.cwd())
+        desk = Desk(self.home, profile, kind, terminal, Path.cwd())
+        return selection.of_machine(desk, kind) if selection.is_id(kind) else desk
 
     def offer_home(self, desk: Desk) -> None:
         """On a terminal, ask about results that are not home yet; scripts are never asked, nor held up."""
@@ -79,9 +82,19 @@ def everywhere(*, environment: bool = False) -> list[click.Parameter]:
 
     return [
         click.Option(
-            ["--profile"], envvar=variable("GPU_PROFILE"), help="Whose machine: sandbox, aws, or your own.", **common
+            ["--profile"],
+            type=Word(profiles),
+            envvar=variable("GPU_PROFILE"),
+            help="Whose machine: sandbox, aws, or your own.",
+            **common,
         ),
-        click.Option(["-k", "--kind"], envvar=variable("GPU_KIND"), help="The kind of machine: p2, t2, ...", **common),
+        click.Option(
+            ["-k", "--kind"],
+            type=MEANT["KIND"],
+            envvar=variable("GPU_KIND"),
+            help="The kind of machine: p2, t2, ..., or the id of one.",
+            **common,
+        ),
         click.Option(
             ["--config"],
             type=click.Path(path_type=Path, dir_okay=False),
@@ -102,6 +115,8 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         own = {name for parameter in self.params for name in parameter.opts}
         self.params += [option for option in everywhere() if not own & set(option.opts)]
+        for parameter in self.params:
+            complete(parameter)
 
 
 class Group(click.Group):

@@ -10,6 +10,7 @@ import click
 
 from ..sandbox.region import Region
 from ..verbs import sandbox as verbs
+from .completion import Word, fault_names, faults_and_clear
 from .options import Given, Group, command
 from .terminal import print_json
 
@@ -40,8 +41,8 @@ def register(gpu: Group) -> None:
         _print_region(given, verbs.status(given.desk()))
 
     @command(sandbox, "fault")
-    @click.argument("name", required=False, metavar="[NAME|clear]")
-    @click.argument("which", required=False, metavar="[NAME]")
+    @click.argument("name", required=False, metavar="[NAME|clear]", type=Word(faults_and_clear))
+    @click.argument("which", required=False, metavar="[NAME]", type=Word(fault_names))
     @click.option("--action", metavar="A", help="Only at calls of this EC2 action; may have wildcards.")
     @click.option("--times", type=click.IntRange(min=1), metavar="N", help="So often; until cleared without it.")
     @click.option("--skip", type=click.IntRange(min=0), metavar="N", help="Only after so many calls went well.")

@@ -125,6 +125,14 @@ class Removable(Protocol):
 
 
 @runtime_checkable
+class Numbered(Protocol):
+    """A provider whose machines have ids."""
+
+    def kind_of(self, machine_id: str) -> str | None:
+        """The kind that the profile's machine of this id is of now; None where the profile has no such machine."""
+
+
+@runtime_checkable
 class Admitting(Protocol):
     """A provider with a door that is open to known addresses alone."""
 

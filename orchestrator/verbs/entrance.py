@@ -27,15 +27,19 @@ def ip(desk: Desk) -> str:
     return state.ip
 
 
-def get(desk: Desk, kind: str) -> str:
-    """The instance id of the kind's machine, running or stopped; commands act on that kind from now on."""
+def get(desk: Desk, kind: str | None = None) -> str:
+    """The instance id of the kind's machine, running or stopped; commands act on that kind from now on.
+
+    None: of the machine that they act on already.
+    """
     provider = desk.provider(kind)
     own.refuse(provider, "has no kinds and no instance id", "Leave it out: every command acts on that one machine")
     state = provider.state()
     # First: `gpu get t2; gpu start` makes the machine that is not there yet.
-    desk.state_file.select_kind(kind)
+    if kind is not None:
+        desk.state_file.select_kind(kind)
     if state.machine_id is None:
-        raise MachineAbsent(kind, desk.profile.name)
+        raise MachineAbsent(kind or desk.kind, desk.profile.name)
     return state.machine_id
 
 

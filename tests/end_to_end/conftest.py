@@ -73,7 +73,8 @@ def kaggle_archive(file: Path, folder: str, images: int) -> Path:
 
 
 @pytest.fixture
-def evening(tmp_path: Path) -> Iterator[Evening]:
+def evening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Evening]:
+    monkeypatch.setenv("GPU_SANDBOX_DELAY", "0.1")
     folder = tmp_path / "work"
     folder.mkdir()
     yield Evening(folder)

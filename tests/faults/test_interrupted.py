@@ -32,9 +32,8 @@ def interrupt(person: Person, scene: Scene, blow: Blow, number: signal.Signals, 
 def test_a_sample_of_moments(person: Person) -> None:
     moments = random.Random(20)
     logs = [person.record(*scene.command) for scene in CHAIN]
-    for number in SIGNALS:
-        for scene, log in zip(CHAIN, logs, strict=True):
-            interrupt(person, scene, moments.choice(log), number, moments.choice(["before", "after"]))
+    for scene, log, number in zip(CHAIN, logs, (*SIGNALS, signal.SIGINT), strict=True):
+        interrupt(person, scene, moments.choice(log), number, moments.choice(["before", "after"]))
     person.clean()
 
 

@@ -15,7 +15,7 @@ from orchestrator.providers.base import Address, Plan, Provider, Wish
 from orchestrator.settings import Home, Profile
 
 CLOUD = (
-    *(base.Removable, base.Resizable, base.Admitting, base.Scripted),
+    *(base.Numbered, base.Removable, base.Resizable, base.Admitting, base.Scripted),
     *(base.HasMarket, base.Examinable, base.Auditable),
 )
 BOX = Profile("box", provider="server", host="me@box")

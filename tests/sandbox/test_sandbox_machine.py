@@ -20,29 +20,29 @@ def _outside() -> tuple[set[str], set[tuple[str, float]]]:
     return {path.name for path in home.iterdir()}, {(str(path), path.lstat().st_mtime) for path in system.iterdir()}
 
 
-def test_a_file_and_the_address_outlive_a_stop(cloud: Cloud) -> None:
-    machine = cloud.machine()
+def test_a_file_and_the_address_outlive_a_stop(shared: Cloud) -> None:
+    machine = shared.machine()
     assert machine.ask("uname -s; echo kept >file") == "Linux"
     machine.ask("tmux -L gpu new-session -d -s job 'sleep 1000'; nohup setsid sleep 1001 >/dev/null 2>&1 &")
     temporary = machine.ask("echo $TMUX_TMPDIR")
     assert Path(temporary).exists()
-    cloud.ec2.stop_instances(InstanceIds=[machine.id])
+    shared.ec2.stop_instances(InstanceIds=[machine.id])
     assert machine.state == "stopping"
     machine.reach("stopped")
-    assert processes_of(cloud.box / "instances" / machine.id) == {}
+    assert processes_of(shared.box / "instances" / machine.id) == {}
     assert not Path(temporary).exists()
-    cloud.ec2.start_instances(InstanceIds=[machine.id])
+    shared.ec2.start_instances(InstanceIds=[machine.id])
     assert machine.state == "pending"
     wait_until(machine.answers, "SSH answers again")
     assert machine.ask("cat file") == "kept"
-    [address] = cloud.ec2.describe_addresses()["Addresses"]
+    [address] = shared.ec2.describe_addresses(PublicIps=[machine.ip])["Addresses"]
     assert (address["PublicIp"], address["InstanceId"]) == (machine.ip, machine.id)
 
 
-def test_one_way_in_for_shell_command_sftp_and_rsync(cloud: Cloud, tmp_path: Path) -> None:
+def test_one_way_in_for_shell_command_sftp_and_rsync(shared: Cloud, tmp_path: Path) -> None:
     before = _outside()
-    machine = cloud.machine()
-    home = cloud.box / "instances" / machine.id / "home"
+    machine = shared.machine()
+    home = shared.box / "instances" / machine.id / "home"
     assert machine.ask("pwd; echo $HOME") == f"{home}\n{home}"
     assert machine.run("exit 7").returncode == 7
     assert machine.ask("env | grep -c -e leaked -e SSH_ORIGINAL -e GPU_HOME || true") == "0"
@@ -63,61 +63,62 @@ def test_one_way_in_for_shell_command_sftp_and_rsync(cloud: Cloud, tmp_path: Pat
 
 
 @pytest.mark.skipif(not sshd.gives_terminals(), reason="/dev/pts is mounted so that only root's sshd gives terminals")
-def test_a_shell_with_a_terminal(cloud: Cloud) -> None:
-    machine = cloud.machine()
+def test_a_shell_with_a_terminal(shared: Cloud) -> None:
+    machine = shared.machine()
     shell = subprocess.run(
         ["ssh", "-tt", *machine.options, machine.ip], input="echo in $PWD; exit 3\n", text=True, capture_output=True
     )
     assert shell.returncode == 3
-    assert f"in {cloud.box / 'instances' / machine.id / 'home'}" in shell.stdout
+    assert f"in {shared.box / 'instances' / machine.id / 'home'}" in shell.stdout
 
 
 @pytest.mark.skipif(
     os.getuid() != 0 or not Path("/var/log/wtmp").exists() or bool(os.system("unshare -m true 2>/dev/null")),
     reason="only root's sshd records logins, and only a mount namespace keeps them out",
 )
-def test_a_login_is_not_in_the_system_s_records(cloud: Cloud) -> None:
-    machine = cloud.machine()
+def test_a_login_is_not_in_the_system_s_records(shared: Cloud) -> None:
+    machine = shared.machine()
     assert machine.ask("stat -c %t:%T /var/log/wtmp") == "1:3"
     assert Path("/var/log/wtmp").is_file()
 
 
-def test_only_its_own_keys_are_good(cloud: Cloud, tmp_path: Path) -> None:
-    machine = cloud.machine()
+def test_only_its_own_keys_are_good(shared: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = shared.machine()
     impostor = tmp_path / "impostor"
     machine.host_key, true = make_key(impostor), machine.host_key
     assert "verification failed" in machine.run("true").stderr
     machine.host_key = true
-    cloud.key = impostor
+    monkeypatch.setattr(shared, "key", impostor)
     assert "Permission denied" in machine.run("true").stderr
 
 
-def test_shutdown_from_inside_stops_it(cloud: Cloud) -> None:
-    machine = cloud.machine()
+def test_shutdown_from_inside_stops_it(shared: Cloud) -> None:
+    machine = shared.machine()
     machine.run("sudo shutdown -h now")
     machine.reach("stopped")
-    [reservation] = cloud.ec2.describe_instances(InstanceIds=[machine.id])["Reservations"]
+    [reservation] = shared.ec2.describe_instances(InstanceIds=[machine.id])["Reservations"]
     assert reservation["Instances"][0]["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
     assert reservation["Instances"][0]["StateTransitionReason"] == ""
-    cloud.ec2.start_instances(InstanceIds=[machine.id])
+    shared.ec2.start_instances(InstanceIds=[machine.id])
     wait_until(machine.answers, "SSH answers again")
 
 
-def test_reboot_ends_processes_and_keeps_the_machine(cloud: Cloud) -> None:
-    machine = cloud.machine()
+def test_reboot_ends_processes_and_keeps_the_machine(shared: Cloud) -> None:
+    machine = shared.machine()
     machine.ask("nohup setsid sleep 1002 >/dev/null 2>&1 & echo kept >file")
     machine.run("sudo reboot")
     wait_until(lambda: machine.run("! pgrep -fx 'sleep 1002'").returncode == 0, "SSH answers, without the process")
     assert (machine.state, machine.ask("cat file")) == ("running", "kept")
 
 
-def test_terminate_removes_the_disk(cloud: Cloud) -> None:
-    machine = cloud.machine()
-    cloud.ec2.terminate_instances(InstanceIds=[machine.id])
+def test_terminate_removes_the_disk(shared: Cloud) -> None:
+    machine = shared.machine()
+    shared.ec2.terminate_instances(InstanceIds=[machine.id])
     assert machine.state == "shutting-down"
     machine.reach("terminated")
-    assert not (cloud.box / "instances" / machine.id).exists()
-    assert not cloud.ec2.describe_addresses()["Addresses"][0].get("InstanceId")
+    assert not (shared.box / "instances" / machine.id).exists()
+    [address] = shared.ec2.describe_addresses(PublicIps=[machine.ip])["Addresses"]
+    assert not address.get("InstanceId")
 
 
 def test_a_folder_with_spaces_and_percents(tmp_path: Path) -> None:

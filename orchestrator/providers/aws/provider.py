@@ -20,7 +20,7 @@ from .api import Live
 from .changes import Changes
 from .ec2 import Ec2
 from .executor import Executor, KeptTokens, Local, NoTokens
-from .inventory import BUILDER, Inventory, Machine, Tags
+from .inventory import ALIVE, BUILDER, Inventory, Machine, Tags
 from .memory import Memory
 from .plans import AwsPlan, Plans
 from .scribe import Scribe, mention
@@ -131,6 +131,10 @@ class AwsProvider:
         return self._address_of(self._kind)
 
     # --- what only a cloud has
+
+    def kind_of(self, machine_id: str) -> str | None:
+        alive = (machine for machine in self._ec2.machines() if machine.phase in ALIVE)
+        return next((machine.kind for machine in alive if machine.id == machine_id), None)
 
     def admit(self) -> bool:
         # Looked at before the lock: a door that is open needs nobody to wait for another command.
