@@ -51,11 +51,12 @@ _STRICT = _Bounds(20, 0.998)
 
 @dataclass(frozen=True)
 class Sketch:
-    """The hash of a picture and of its mirror image, and its pixels less their mean, of length 1."""
+    """The hash of a picture and of its mirror image, and the pixels of both less their mean, of length 1."""
 
     bits: int
     mirrored: int
     pixels: array[float]
+    mirror: array[float]
 
 
 def sketch(picture: Image.Image) -> Sketch | None:
@@ -68,7 +69,7 @@ def sketch(picture: Image.Image) -> Sketch | None:
     grid = picture.resize((_GRID, _GRID), Image.Resampling.BOX).tobytes()
     rows = [grid[start : start + _GRID] for start in range(0, len(grid), _GRID)]
     unit = array("f", ((value - mean) / length for value in pixels))
-    return Sketch(_hash(rows), _hash([row[::-1] for row in rows]), unit)
+    return Sketch(_hash(rows), _hash([row[::-1] for row in rows]), unit, _mirror(unit))
 
 
 def _hash(rows: Sequence[bytes]) -> int:
@@ -86,7 +87,7 @@ def alike(one: Sketch, other: Sketch, bounds: _Bounds = _USUAL) -> bool:
     if (one.bits ^ other.bits).bit_count() <= bounds.far and _correlate(one.pixels, other.pixels, bounds.alike):
         return True
     mirrored = (one.bits ^ other.mirrored).bit_count() <= bounds.far
-    return mirrored and _correlate(one.pixels, _mirror(other.pixels), bounds.alike)
+    return mirrored and _correlate(one.pixels, other.mirror, bounds.alike)
 
 
 def pairs(sketches: Mapping[int, Sketch]) -> Iterator[tuple[int, int]]:
