@@ -24,25 +24,39 @@ Key = TypeVar("Key")
 
 _GRID = 9
 _SIDE = 16
+_STRIP = 2 * _SIDE
+_FROM_THE_MIDDLE = sorted(range(0, _SIDE**2, _STRIP), key=lambda start: abs(start - _SIDE**2 // 2))
 _BITS = 2 * (_GRID - 1) ** 2
-_FAR = 20
-"""Bits that may differ."""
 _BANDS = 12
 """Of 10 or 11 bits. Two hashes that differ in fewer bits than there are bands share one of them for certain."""
 _CROWD = 300
 """A band that so many images share is of those that say little: skies, studio backgrounds."""
-_ALIKE = 0.93
+_MANY = 10
+"""Candidates an image."""
 _FLAT = 4.0
 """Standard deviation, of 255: below it there is no picture to compare."""
 
 
 @dataclass(frozen=True)
+class _Bounds:
+    """How many bits may differ, and which correlation the pixels must have."""
+
+    far: int
+    alike: float
+
+
+_USUAL = _Bounds(20, 0.93)
+_STRICT = _Bounds(20, 0.998)
+
+
+@dataclass(frozen=True)
 class Sketch:
-    """The hash of a picture and of its mirror image, and its pixels less their mean, of length 1."""
+    """The hash of a picture and of its mirror image, and the pixels of both less their mean, of length 1."""
 
     bits: int
     mirrored: int
     pixels: array[float]
+    mirror: array[float]
 
 
 def sketch(picture: Image.Image) -> Sketch | None:
@@ -55,7 +69,7 @@ def sketch(picture: Image.Image) -> Sketch | None:
     grid = picture.resize((_GRID, _GRID), Image.Resampling.BOX).tobytes()
     rows = [grid[start : start + _GRID] for start in range(0, len(grid), _GRID)]
     unit = array("f", ((value - mean) / length for value in pixels))
-    return Sketch(_hash(rows), _hash([row[::-1] for row in rows]), unit)
+    return Sketch(_hash(rows), _hash([row[::-1] for row in rows]), unit, _mirror(unit))
 
 
 def _hash(rows: Sequence[bytes]) -> int:
@@ -67,18 +81,24 @@ def _hash(rows: Sequence[bytes]) -> int:
     return bits
 
 
-def alike(one: Sketch, other: Sketch) -> bool:
+def alike(one: Sketch, other: Sketch, bounds: _Bounds = _USUAL) -> bool:
     """Whether the two are the same picture, as it is or mirrored."""
-    straight = (one.bits ^ other.bits).bit_count() <= _FAR and _correlation(one.pixels, other.pixels) >= _ALIKE
-    return straight or (
-        (one.bits ^ other.mirrored).bit_count() <= _FAR and _correlation(one.pixels, _mirror(other.pixels)) >= _ALIKE
-    )
+
+    if (one.bits ^ other.bits).bit_count() <= bounds.far and _correlate(one.pixels, other.pixels, bounds.alike):
+        return True
+    mirrored = (one.bits ^ other.mirrored).bit_count() <= bounds.far
+    return mirrored and _correlate(one.pixels, other.mirror, bounds.alike)
 
 
 def pairs(sketches: Mapping[int, Sketch]) -> Iterator[tuple[int, int]]:
-    """The keys of those that are alike, each pair once, the smaller key first."""
-    for one, other in sorted(_candidates(sketches)):
-        if alike(sketches[one], sketches[other]):
+    """The keys of those that are alike, each pair once, the smaller key first.
+
+    Where nearly everything looks alike, as digits do, only what is all but the same counts.
+    """
+    candidates = _candidates(sketches)
+    bounds = _USUAL if len(candidates) <= _MANY * len(sketches) else _STRICT
+    for one, other in sorted(candidates):
+        if alike(sketches[one], sketches[other], bounds):
             yield one, other
 
 
@@ -117,12 +137,20 @@ def _candidates(sketches: Mapping[int, Sketch]) -> set[tuple[int, int]]:
 
 def _near(shelf: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     for (one, mine), (other, theirs) in combinations(shelf, 2):
-        if one != other and (mine ^ theirs).bit_count() <= _FAR:
+        if one != other and (mine ^ theirs).bit_count() <= _USUAL.far:
             yield (one, other) if one < other else (other, one)
 
 
-def _correlation(one: array[float], other: array[float]) -> float:
-    return sum(map(float.__mul__, one, other))
+def _correlate(one: array[float], other: array[float], least: float) -> bool:
+    """Whether the correlation is at least so much: of vectors of length 1 it is 1 less half of their distance squared,
+    which only grows from row to row. The middle tells most pairs apart."""
+    room = 2 * (1 - least)
+    for start in _FROM_THE_MIDDLE:
+        end = start + _STRIP
+        room -= sum([(a - b) * (a - b) for a, b in zip(one[start:end], other[start:end], strict=True)])
+        if room < 0:
+            return False
+    return True
 
 
 def _mirror(pixels: array[float]) -> array[float]:

@@ -46,6 +46,14 @@ def places(found: Unpacked) -> dict[Place, Image]:
     return made
 
 
+def beside(images: Sequence[Image]) -> list[Image]:
+    """Those that lie beside the `train/` of their own source, and in no other part: no class is to be made of a banner,
+    or of the figures of a paper."""
+    parts = [{part_of(part) for part in image.parts[:-1]} - {None} for image in images]
+    divided = {image.source for image, found in zip(images, parts, strict=True) if TRAIN in found}
+    return [image for image, found in zip(images, parts, strict=True) if image.source in divided and not found]
+
+
 class _Sources:
     """How deep the images of each source lie: the folders that all of them share say nothing of their class."""
 

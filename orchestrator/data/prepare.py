@@ -15,9 +15,9 @@ from ..reporter import Reporter
 from . import archives as reading
 from . import decoding, holdout, staging
 from .layout import Counts, DataSet, checked_name
-from .placing import Place, part_of, places, stem
+from .placing import Place, beside, part_of, places, stem
 from .split import LESSON, Shares, divided, sampled
-from .unpacking import Image, unpack, visible_files
+from .unpacking import Image, Unpacked, unpack, visible_files
 
 
 def prepare(
@@ -41,6 +41,7 @@ def prepare(
             return data.counts()
     with staging.building(root, name) as part:
         found = unpack(archives, part / ".incoming", limits, reporter)
+        _leave_out(found, beside(found.images), reporter)
         bad = _undecodable(found.images, reporter)
         _put(part, places(found), bad, reporter)
         _keep_samples(part, found.samples)
@@ -73,6 +74,15 @@ def _digest(path: Path, *, named: bool) -> str:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def _leave_out(found: Unpacked, images: Sequence[Image], reporter: Reporter) -> None:
+    if images:
+        first, more = "/".join(images[0].parts), f" and {len(images) - 1} more" if len(images) > 1 else ""
+        reporter.line(f"left out, since they lie beside train/, valid/ and test/: {first!r}{more}")
+        gone = set(images)
+        found.images = [image for image in found.images if image not in gone]
+        found.others += [(image.source, image.parts) for image in images]
 
 
 def _undecodable(images: Sequence[Image], reporter: Reporter) -> dict[Path, str]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import encoded, jpeg, picture, tree, unpacked
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from orchestrator.cli.main import main
 from orchestrator.data import likeness, looking
@@ -199,6 +199,24 @@ def test_a_fix_loses_nothing_and_is_done_once(tmp_path_factory: pytest.TempPathF
     # What was said after the fix is what a new look says.
     now = contents(root)
     assert findings(now, looking.look_at_all(now.photos, Silent())) == report.findings
+
+
+def test_where_all_looks_alike_only_the_same_counts() -> None:
+    """Digits, drawn a little differently each: no copies; one of them saved anew is."""
+    chance = random.Random(0)
+
+    def digit(number: int) -> Image.Image:
+        image = Image.new("L", (56, 56))
+        font = ImageFont.load_default(chance.randint(34, 46))
+        place = (14 + chance.randint(-5, 5), 2 + chance.randint(-4, 4))
+        ImageDraw.Draw(image).text(place, str(number % 10), fill=255, font=font, stroke_width=chance.randint(0, 2))
+        return image.rotate(chance.uniform(-15, 15))
+
+    drawn = [digit(number) for number in range(600)]
+    anew = Image.open(io.BytesIO(saved(drawn[7], 80)))
+    sketches = {number: likeness.sketch(image) for number, image in enumerate([*drawn, anew])}
+    pairs = set(likeness.pairs({number: each for number, each in sketches.items() if each is not None}))
+    assert (7, 600) in pairs and len(pairs) < 60
 
 
 @pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason="the photographs are not part of the project")

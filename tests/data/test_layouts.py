@@ -25,6 +25,16 @@ def class_folders(prefix: str = "", classes: tuple[str, ...] = ("cat", "dog"), c
     return {f"{prefix}{c}/{i}.jpg": jpeg(100 * n + i) for n, c in enumerate(classes) for i in range(count)}
 
 
+class Said(Silent):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
 def made(root: Path, *sources: Path, **options: object) -> Counts:
     return prepare("p", sources, root=root, reporter=Silent(), **options)  # type: ignore[arg-type]
 
@@ -96,12 +106,6 @@ def test_an_empty_class_folder_is_said(tmp_path: Path, prefix: str) -> None:
 
 
 def test_what_is_no_image_is_counted_and_hidden_folders_are_no_classes(tmp_path: Path) -> None:
-    class Said(Silent):
-        lines: list[str] = []  # noqa: RUF012
-
-        def line(self, text: str) -> None:
-            self.lines.append(text)
-
     files = class_folders("pets/") | {"pets/notes/a.txt": b"x", "pets/cat/9.heic": b"x", "README": b"x"}
     files |= {"pets/.ipynb_checkpoints/1.jpg": jpeg(1), "__MACOSX/pets/cat/1.jpg": b"x", "pets/cat/.x.jpg": b"x"}
     said = Said()
@@ -221,3 +225,17 @@ def test_what_is_there_is_not_taken_for_what_is_asked(tmp_path: Path) -> None:
         felines = felines.rename(sources[0])
         with pytest.raises(GpuError, match="there already"):
             made(tmp_path / "d", *sources, **options)
+
+
+def test_what_lies_beside_the_parts_makes_no_class(tmp_path: Path) -> None:
+    files = class_folders("x/train/") | {
+        "x/banner.png": jpeg(1),
+        "x/figures/1.jpg": jpeg(2),
+        "x/figures/2.jpg": jpeg(3),
+    }
+    said = Said()
+    counts = prepare("p", [zipped(tmp_path / "a.zip", files)], root=tmp_path / "d", reporter=said)
+    assert counts == Counts({"cat": 4, "dog": 4}, {"cat": 1, "dog": 1}, 0, 0)
+    assert said.lines == ["left out, since they lie beside train/, valid/ and test/: 'x/banner.png' and 2 more"]
+    test_alone = class_folders("x/") | {"x/test/1.jpg": jpeg(1)}
+    assert made(tmp_path / "e", zipped(tmp_path / "b.zip", test_alone)) == Counts(counts.train, counts.valid, 1, 0)
