@@ -139,11 +139,11 @@ def _listed(desk: Desk, connection: Connection) -> set[str]:
     return found
 
 
-def _nowhere(desk: Desk, name: str, known: Iterable[str], more: str) -> UsageError:
+def _nowhere(desk: Desk, name: str, known: Iterable[str], more: str) -> GpuError:
+    """As for a name that is not at home, with what is known of the machine."""
     try:
         layout.find(desk.data, name)
     except UsageError as error:
         close = nearest(name, known)
-        hint = f"{close} (on the machine)" if close else error.remedy
-        return UsageError(f"{error.what}, {more}", hint)
-    raise AssertionError("it was not at home a moment ago")
+        return UsageError(f"{error.what}, {more}", f"{close} (on the machine)" if close else error.remedy)
+    return GpuError(f"{name} has just come to {desk.data}", "Do it again")
