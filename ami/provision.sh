@@ -43,6 +43,7 @@ child=''
 # What is somebody else's setting for another Python must not lead this one astray; temporary files are files too.
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_REQUIREMENT PIP_CONSTRAINT UV_PYTHON
 export PYTHONNOUSERSITE=1 PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+export PIP_PROGRESS_BAR=off
 # What has come is kept for the next attempt, until all is well.
 export PIP_CACHE_DIR=$place/cache/pip UV_CACHE_DIR=$place/cache/uv TMPDIR=$place/tmp
 
@@ -526,7 +527,9 @@ do_environment() {
   mapfile -t fixed < <(pins)
   mapfile -t more < <(wanted)
   reinstall_broken || return
-  step "${fixed[*]} (large: some minutes)" "$target/bin/python" -I -m pip install "${fixed[@]}" || return
+  # torch brings some of the others along: in the version that is wanted at once.
+  printf '%s\n' "${fixed[@]}" "${more[@]}" >"$place/pins.txt" || return
+  step "${fixed[*]} (large: some minutes)" "$target/bin/python" -I -m pip install -c "$place/pins.txt" "${fixed[@]}" || return
   step "${more[*]}" "$target/bin/python" -I -m pip install "${fixed[@]}" "${more[@]}" || return
   pins >"$target/complete" || return
   switch_environment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -529,6 +530,12 @@ def test_the_script_has_no_fault_that_shellcheck_knows() -> None:
     except FileNotFoundError:
         pytest.skip("shellcheck is not here")
     assert done.stdout == ""
+
+
+def test_packages_come_from_where_the_machine_says() -> None:
+    """Whoever has a mirror has it in the configuration of apt and pip; the script names weights alone."""
+    text = (grounds.FOLDER / "provision.sh").read_text()
+    assert set(re.findall(r"https?://([^/\s]+)", text)) == {"download.pytorch.org"}
 
 
 def test_what_the_stand_ins_say_is_what_the_table_names() -> None:
