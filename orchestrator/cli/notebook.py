@@ -76,8 +76,8 @@ def _open(given: Given, *, data: str | None, no_open: bool, port: int | None) ->
     with contextlib.ExitStack() as closing:
         closing.enter_context(_ended_by_any_signal())
         way = closing.enter_context(verbs.opened(desk, data, port))
-        _show(given, desk, way)
         try:
+            _show(given, desk, way)
             if not no_open:
                 _browse(desk, closing, way.url)
             verbs.hold(desk, way)
