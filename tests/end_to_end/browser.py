@@ -65,11 +65,6 @@ class Page:
             event = {"type": kind, "key": key, "code": name, "windowsVirtualKeyCode": code, "modifiers": modifiers}
             self.ask("Input.dispatchKeyEvent", **event, **(text if kind == "keyDown" else {}))
 
-    def picture(self, file: Path) -> None:
-        import base64
-
-        file.write_bytes(base64.b64decode(self.ask("Page.captureScreenshot")["data"]))
-
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Page]:

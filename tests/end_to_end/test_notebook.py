@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from ..remote.conftest import children
 from .browser import CHROMIUM, browser
 from .conftest import Evening
 
@@ -114,8 +115,6 @@ def test_a_cell_is_run_in_a_real_browser_and_comes_home(
             page.wait("document.querySelector('.jp-OutputArea-output').innerText.includes('42')")
             page.press("s", 83, control=True)
             until(lambda: outputs(nbs / "hello.ipynb") == "42 job.json shapes\n")
-            if os.environ.get("GPU_TEST_PICTURE"):
-                page.picture(Path(os.environ["GPU_TEST_PICTURE"]))
         with browser(tmp_path / "unknown") as page:
             page.go(f"{base}/notebooks/hello.ipynb")
             page.wait("location.pathname == '/login' && document.querySelector('input[type=password]')")
@@ -130,6 +129,18 @@ def test_a_cell_is_run_in_a_real_browser_and_comes_home(
     evening.gpu("notebook", "pull")
     assert (evening.folder / "nbs/hello.ipynb").read_bytes() == (nbs / "hello.ipynb").read_bytes()
     assert evening.json("notebook", "status")["not_home"] == []
+    a_machine_that_stopped_by_itself_may_have_newer_ones(evening)
+
+
+def a_machine_that_stopped_by_itself_may_have_newer_ones(evening: Evening) -> None:
+    evening.start("ssh", "--", "sudo shutdown -h now").communicate(timeout=60)
+    until(lambda: evening.json("status")["phase"] == "stopped")
+    assert "not home yet: what the notebook wrote last in nbs/" in evening.gpu("status").stdout
+    refused = evening.gpu("-y", "destroy", code=1).stderr
+    assert "what the notebook on the p2 machine wrote last" in refused
+    assert "gpu destroy --abandon" in refused
+    evening.gpu("-y", "destroy", "--abandon")
+    assert evening.json("status")["notebooks_not_home"] == []
 
 
 def nobody_else_can_know(token: str, folder: Path) -> None:
@@ -203,6 +214,9 @@ def test_it_survives_the_terminal_and_comes_home_with_the_stop(evening: Evening,
             assert asked(other)[0] == 200
         assert asked(url)[0] == 200
         (nbs / "mine.ipynb").write_text(notebook("1"))
+        for link in children(first.pid):
+            os.kill(link, signal.SIGKILL)
+        assert asked(url)[0] == 200, "who asks while the link is made anew waits"
         assert first.poll() is None
     with opened(evening, "--no-open") as (_, again):
         assert again == url, "the browser's tab goes on at the same address"
@@ -218,7 +232,7 @@ def test_it_survives_the_terminal_and_comes_home_with_the_stop(evening: Evening,
         stopped = evening.gpu("stop")
         assert held.wait(60) == 1
         assert held.stderr is not None
-        assert "gpu: the p2 machine is stopped. Start it with: gpu start" in held.stderr.read()
+        assert re.search("gpu: the (notebook on .* has ended|p2 machine is stopp)", held.stderr.read())
     assert "the notebook is ended" in stopped.stderr
     home = evening.folder / "nbs"
     assert (home / "late.ipynb").read_text() == notebook("late")

@@ -7,12 +7,13 @@ import re
 import secrets
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from trainer import run_folder
 
 from . import locks, places
 from .notebook import clear
@@ -104,7 +105,7 @@ class Keeper:
 
     def _start(self, lock: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "notebook"],
+            [str(places.home() / run_folder.MachineFolder().python), "-m", "notebook"],
             cwd=str(self.here.notebooks),
             env=environment,
             stdin=subprocess.DEVNULL,
