@@ -29,7 +29,9 @@ PATIENCE_SECONDS = 60.0
 MARK = b"gpu-tunnel"
 UP_SECONDS = 30.0
 PIECE = 1 << 16
-_REFUSED = re.compile(r"administratively prohibited|forwarding (?:is )?(?:refused|disabled)", re.IGNORECASE)
+_REFUSED = re.compile(r"channel \d+: open failed")
+"""sshd says of a socket that is not there what it says where it must not forward (`server_request_direct_streamlocal` in
+OpenSSH's serverloop.c): which of them it is knows who has seen that the socket is there."""
 
 
 class PortTaken(GpuError):
@@ -188,7 +190,7 @@ class Link:
 
     @property
     def refused(self) -> bool:
-        """Whether sshd has said that it does not forward."""
+        """Whether sshd has said that it does not forward to the socket."""
         return _REFUSED.search(self.words()) is not None
 
     def words(self) -> str:

@@ -30,7 +30,7 @@ WATCH_SECONDS = 5.0
 LINK_SECONDS = 20.0
 LATE_SECONDS = 2.0
 """After ssh has refused a connection its words may come a moment later."""
-FINAL = (MachineAbsent, MachineStopped, HostKeyChanged, HostKeyUnknown, WayRefused, AuthRefused)
+FINAL = (MachineAbsent, MachineStopped, HostKeyChanged, HostKeyUnknown, WayRefused, AuthRefused, ForwardingRefused)
 """What no waiting mends."""
 
 
@@ -186,8 +186,9 @@ def _again(desk: Desk, way: Way) -> Link:
         try:
             with desk.connect(wait=LINK_SECONDS) as connection:
                 found, address = notebook.state(connection), connection.address
-            if (found.state, found.token) != (notebook.ABSENT, "") and found.token == way.notebook.token:
+            if found.state != notebook.ABSENT and found.token == way.notebook.token:
                 link = way.tunnel.link(address, found.socket)
+                _see_that_it_answers(link, found)
                 if told:
                     desk.reporter.line("the tunnel is there again")
                 return link
