@@ -29,6 +29,7 @@ class Proxy:
         self._server = socket.create_server(("127.0.0.1", 0))
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._limits: deque[tuple[str, int]] = deque()
+        self._carrying: list[_Connection] = []
         self.sent: list[int] = []
         """Bytes from the client to the machine, one number a connection."""
         self.back: list[int] = []
@@ -51,6 +52,11 @@ class Proxy:
         """The next connections stay open and pass nothing on in either direction, each after so many bytes."""
         self._limits.extend(("swallow", count) for count in counts)
 
+    def swallow(self) -> None:
+        """The connections that there are stay open and pass nothing on from now on."""
+        for connection in self._carrying:
+            connection.dead = True
+
     def close(self) -> None:
         self._server.close()
         for pair in self._pairs:
@@ -65,7 +71,8 @@ class Proxy:
                 self._pairs.append((client, machine))
                 for end in (client, machine):
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _Connection(self, client, machine).start(self._limits.popleft() if self._limits else ("pass", 0))
+                self._carrying.append(_Connection(self, client, machine))
+                self._carrying[-1].start(self._limits.popleft() if self._limits else ("pass", 0))
 
 
 class _Connection:
@@ -74,7 +81,7 @@ class _Connection:
         self._number = len(proxy.sent)
         proxy.sent.append(0)
         proxy.back.append(0)
-        self._dead = False
+        self.dead = False
 
     def start(self, limit: tuple[str, int]) -> None:
         for work in (lambda: self._carry_up(*limit), self._carry_down):
@@ -84,11 +91,11 @@ class _Connection:
         out = _Delayed(self._machine, self._proxy._delay / 2)
         for piece in self._pieces(self._client):
             room = count - self._proxy.sent[self._number] if what != "pass" else len(piece)
-            if len(piece) > room or self._dead:
-                if not self._dead:
+            if len(piece) > room or self.dead:
+                if not self.dead:
                     out.put(piece[:room])
                     self._proxy.sent[self._number] += room
-                    self._dead = True
+                    self.dead = True
                 if what == "cut":
                     break
                 continue
@@ -100,10 +107,10 @@ class _Connection:
     def _carry_down(self) -> None:
         out = _Delayed(self._client, self._proxy._delay / 2)
         for piece in self._pieces(self._machine):
-            if not self._dead:
+            if not self.dead:
                 self._proxy.back[self._number] += len(piece)
                 out.put(piece)
-        if not self._dead:
+        if not self.dead:
             out.end()
             self._close()
 
