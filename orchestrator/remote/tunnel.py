@@ -30,8 +30,8 @@ MARK = b"gpu-tunnel"
 UP_SECONDS = 30.0
 PIECE = 1 << 16
 _REFUSED = re.compile(r"channel \d+: open failed")
-"""sshd says of a socket that is not there what it says where it must not forward (`server_request_direct_streamlocal` in
-OpenSSH's serverloop.c): which of them it is knows who has seen that the socket is there."""
+"""sshd says the same of a socket that is not there and where it must not forward (`server_request_direct_streamlocal`
+in OpenSSH's serverloop.c): which of them it is knows who has seen that the socket is there."""
 
 
 class PortTaken(GpuError):

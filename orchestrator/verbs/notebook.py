@@ -30,7 +30,7 @@ WATCH_SECONDS = 5.0
 LINK_SECONDS = 20.0
 LATE_SECONDS = 2.0
 """After ssh has refused a connection its words may come a moment later."""
-FINAL = (MachineAbsent, MachineStopped, HostKeyChanged, HostKeyUnknown, WayRefused, AuthRefused, ForwardingRefused)
+FINAL = (MachineAbsent, MachineStopped, HostKeyChanged, HostKeyUnknown, WayRefused, AuthRefused)
 """What no waiting mends."""
 
 
@@ -95,6 +95,7 @@ def _begin(desk: Desk, connection: Connection, data: str | None) -> Notebook:
     environment = _gpu(desk, connection) if before.state == notebook.ABSENT else {}
     # Before it begins: a notebook that nobody knows of could be destroyed with its machine.
     desk.notebooks.keep(replace(notes.record_of(desk), used=True))
+    sent = notes.send(desk, connection, before)
     until = time.monotonic() + START_SECONDS
     found = notebook.start(connection, data, environment)
     while not found.running:
@@ -106,6 +107,7 @@ def _begin(desk: Desk, connection: Connection, data: str | None) -> Notebook:
         desk.reporter.line("Jupyter is starting")
         time.sleep(3)
         found = notebook.wait(connection)
+    notes.note_sent(desk, found, sent)
     if found.warning:
         desk.reporter.line(found.warning)
     if before.running:
@@ -184,23 +186,31 @@ def _again(desk: Desk, way: Way) -> Link:
     began, told = time.monotonic(), False
     while True:
         try:
-            with desk.connect(wait=LINK_SECONDS) as connection:
-                found, address = notebook.state(connection), connection.address
-            if found.state != notebook.ABSENT and found.token == way.notebook.token:
-                link = way.tunnel.link(address, found.socket)
-                _see_that_it_answers(link, found)
-                if told:
-                    desk.reporter.line("the tunnel is there again")
-                return link
-        except FINAL:
+            link = _relinked(desk, way)
+        except (Ended, *FINAL):
             raise
         except GpuError as error:
             if not told:
-                told = True
                 desk.reporter.line(f"{error.what}; the tunnel is made again as soon as it can be (Ctrl-C leaves it)")
+            told = True
             time.sleep(min(5.0, 0.5 + (time.monotonic() - began) / 10))
             continue
+        if told:
+            desk.reporter.line("the tunnel is there again")
+        return link
+
+
+def _relinked(desk: Desk, way: Way) -> Link:
+    with desk.connect(wait=LINK_SECONDS) as connection:
+        found, address = notebook.state(connection), connection.address
+    if found.state == notebook.ABSENT or found.token != way.notebook.token:
         raise Ended(address.host)
+    if not found.running:
+        # It is about to end, or too busy to answer; the next look tells.
+        raise GpuError(f"the notebook on {address.host} does not answer")
+    link = way.tunnel.link(address, found.socket)
+    _see_that_it_answers(link, found)
+    return link
 
 
 def stop(desk: Desk) -> bool:

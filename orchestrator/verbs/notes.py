@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..remote.tree import Manifest
 
 ARRIVING = ".coming-home"
+MOST_BYTES = 64 << 20
+"""Notebooks are small; what is not goes another way."""
 PASSING = frozenset({".ipynb_checkpoints", "__pycache__"})
 
 
@@ -66,6 +68,48 @@ def bring_home(desk: Desk, connection: Connection, found: Notebook, folder: Path
     desk.notebooks.keep(replace(record, used=found.state != "absent", files=files))
     outcome.left = copied.left
     return outcome
+
+
+def send(desk: Desk, connection: Connection, found: Notebook) -> list[str]:
+    """Give a machine that never had them the notebooks that are at home; what was thrown away there stays away.
+
+    Nothing on the machine is written over. Returns the names.
+    """
+    record = record_of(desk).of(found.disk)
+    folder, left = Path(record.folder), MOST_BYTES
+    names = []
+    for name, size in sorted(_at_home(folder)):
+        if name in found.files or name in record.files:
+            continue
+        left -= size
+        if left < 0:
+            desk.reporter.line(f"{folder / name} is too large to go along: upload it in the browser")
+            continue
+        names.append(name)
+    if names:
+        from ..remote.delivery import deliver
+
+        deliver(connection, folder, names, run_folder.MachineFolder().notebooks)
+        desk.reporter.line(f"from {folder} to the machine: {', '.join(names)}")
+    return names
+
+
+def note_sent(desk: Desk, found: Notebook, names: Sequence[str]) -> None:
+    """They are at home, as they are there."""
+    record = record_of(desk).of(found.disk)
+    home, files = HomeFolder(Path(record.folder)), dict(record.files)
+    for name in names:
+        digest, seen = home.digest(name), found.files.get(name)
+        if digest and seen and seen[0] == (home.folder / name).stat().st_size:
+            files[name] = Home(*seen, digest)
+    desk.notebooks.keep(replace(record, files=files))
+
+
+def _at_home(folder: Path) -> Iterator[tuple[str, int]]:
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        name = str(path.relative_to(folder))
+        if path.is_file() and not path.is_symlink() and _counts(os.fsencode(name)) and not name.startswith("."):
+            yield name, path.stat().st_size
 
 
 def _counts(name: bytes) -> bool:

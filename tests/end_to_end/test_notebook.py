@@ -63,6 +63,8 @@ def asked(url: str, *, method: str = "GET", data: bytes | None = None) -> tuple[
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
+    except (urllib.error.URLError, ConnectionError) as error:
+        return 0, str(error).encode()
 
 
 def kernels_of(base: str, token: str) -> Any:
@@ -207,7 +209,11 @@ def run_in_kernel(where: str, code: str) -> None:
 
 def test_it_survives_the_terminal_and_comes_home_with_the_stop(evening: Evening, machine: Path) -> None:
     nbs = machine / "gpu/nbs"
+    (evening.folder / "nbs/last").mkdir(parents=True)
+    (evening.folder / "nbs/last/time.ipynb").write_text("on another machine")
     with opened(evening, "--no-open") as (first, url):
+        assert (nbs / "last/time.ipynb").read_text() == "on another machine"
+        assert evening.json("notebook", "status")["not_home"] == []
         with opened(evening, "--no-open") as (_, other):
             assert other != url
             assert other.partition("?")[2] == url.partition("?")[2]
@@ -216,9 +222,12 @@ def test_it_survives_the_terminal_and_comes_home_with_the_stop(evening: Evening,
         (nbs / "mine.ipynb").write_text(notebook("1"))
         for link in children(first.pid):
             os.kill(link, signal.SIGKILL)
-        assert asked(url)[0] == 200, "who asks while the link is made anew waits"
+        # At the same port, by itself; whoever asks before it is there waits.
+        until(lambda: asked(url)[0] == 200)
         assert first.poll() is None
+    (nbs / "last/time.ipynb").unlink()
     with opened(evening, "--no-open") as (_, again):
+        assert not (nbs / "last/time.ipynb").exists(), "what was thrown away there stays away"
         assert again == url, "the browser's tab goes on at the same address"
     assert evening.gpu("notebook", "stop").stdout == "the notebook has ended\n"
     assert evening.gpu("notebook", "stop").stdout == "no notebook was running\n"
