@@ -46,23 +46,25 @@ def bring_home(desk: Desk, connection: Connection, found: Notebook, folder: Path
         record = replace(record, folder=str(folder), files={})
     home, arriving = HomeFolder(folder), folder / ARRIVING
     seen: Manifest = {}
+    coming: set[str] = set()
     outcome = Outcome()
 
     def choose(manifest: Manifest) -> Manifest:
         seen.clear()
         seen.update((name, entry) for name, entry in manifest.items() if entry.digest and _counts(name))
         outcome.newer_here = [name for name, fate in _fates(home, record, seen) if fate is Fate.KEEP]
-        wanted = {name for name, fate in _fates(home, record, seen) if fate in (Fate.TAKE, Fate.BOTH)}
-        return {name: entry for name, entry in seen.items() if os.fsdecode(name) in wanted}
+        coming.clear()
+        coming.update(name for name, fate in _fates(home, record, seen) if fate in (Fate.TAKE, Fate.BOTH))
+        return {name: entry for name, entry in seen.items() if os.fsdecode(name) in coming}
 
     folder.mkdir(parents=True, exist_ok=True)
     with desk.reporter.progress("bringing notebooks home", unit="B") as bar:
         copied = sync.pull(connection.address, run_folder.MachineFolder().notebooks, arriving, bar, choose=choose)
     digests = {os.fsdecode(name): entry.digest.hex() for name, entry in seen.items()}
-    for name in sorted(digests):
-        if (arriving / name).is_file():
-            digests[name] = HomeFolder(arriving).digest(name) or digests[name]
-            home.receive(name, arriving / name, _last(record, name), outcome)
+    # Nothing else: an interrupted copy may have left what the machine has no longer.
+    for name in sorted(coming):
+        digests[name] = HomeFolder(arriving).digest(name) or digests[name]
+        home.receive(name, arriving / name, _last(record, name), outcome)
     shutil.rmtree(arriving, ignore_errors=True)
     files = {name: Home(*found.files[name], digest) for name, digest in digests.items() if name in found.files}
     desk.notebooks.keep(replace(record, used=found.state != "absent", files=files))

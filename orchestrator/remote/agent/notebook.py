@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
+import fcntl
 import json
 import os
 import signal
-import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from .records import read_facts, write_facts
 START_SECONDS = 20.0
 """How long one question waits for it; whoever asks again waits on."""
 GRACE_SECONDS = 25.0
-LOOK_SECONDS = 5.0
 BEGIN_SECONDS = 15.0
 LAST_LINES = 8
 KEEPER = "gpu-notebook"
@@ -42,12 +41,14 @@ def start() -> dict[str, Any]:
     wish = json.loads(sys.stdin.buffer.read())
     here = Places()
     here.make()
-    notes.give_lesson(here)
     warning = failed = ""
-    if not is_held(here.lock):
-        write_facts(here.wish, wish)
-        words, warning = scope()
-        failed = in_tmux(run_folder.NOTEBOOK_SESSION, ["keep", KEEPER], words)
+    with _alone(here):
+        notes.name_disk(here)
+        notes.give_lesson(here)
+        if not is_held(here.lock):
+            write_facts(here.wish, wish)
+            words, warning = scope()
+            failed = in_tmux(run_folder.NOTEBOOK_SESSION, ["keep", KEEPER], words)
     until = time.monotonic() + START_SECONDS
     while not failed:
         found = state()
@@ -57,6 +58,15 @@ def start() -> dict[str, Any]:
     return {**state(), "state": "absent", "last": failed}
 
 
+@contextlib.contextmanager
+def _alone(here: Places) -> Iterator[None]:
+    """Two who begin it at the same moment write the same files."""
+    with (here.folder / "start").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # What is started meanwhile does not inherit it, and the file's end is the lock's.
+        yield
+
+
 def state() -> dict[str, Any]:
     """`absent starting running`; what reaches it; every notebook's size and time, as far as it is the user's own."""
     here = Places()
@@ -64,7 +74,10 @@ def state() -> dict[str, Any]:
     kernels = None
     held = is_held(here.lock)
     if held and facts:
-        kernels = _kernels(str(facts.get("socket")), str(facts.get("token")))
+        # Its modules take a while to load, and most of the time nobody is there to be asked.
+        from .asking import kernels_of
+
+        kernels = kernels_of(str(facts.get("socket")), str(facts.get("token")))
     phase = "absent" if not held and not _begins(here) else "starting" if kernels is None else "running"
     return {
         "state": phase,
@@ -104,9 +117,12 @@ def stop() -> dict[str, Any]:
 
 
 def _signal(process: Any, number: int) -> bool:
-    """False where there is no such process."""
+    """False where there is no such process, or one that has ended and that nobody has buried."""
     if not isinstance(process, int) or process <= 1:
         return False
+    with contextlib.suppress(OSError, IndexError):
+        if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return False
     try:
         os.kill(process, number)
     except (ProcessLookupError, PermissionError):
@@ -124,33 +140,6 @@ def clear(here: Places) -> None:
                 Path(where).parent.rmdir()
     for file in (here.facts, here.wish, here.configuration / "jupyter_server_config.json"):
         file.unlink(missing_ok=True)
-
-
-def _kernels(place: str, token: str) -> list[str] | None:
-    """The state of each of its kernels; None while it does not answer."""
-    asked = _Wire(place)
-    try:
-        asked.request("GET", "/api/kernels", headers={"Authorization": f"token {token}"})
-        reply = asked.getresponse()
-        document = json.loads(reply.read(1 << 20)) if reply.status == 200 else None
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
-    finally:
-        asked.close()
-    return [str(one.get("execution_state")) for one in document] if isinstance(document, list) else None
-
-
-class _Wire(http.client.HTTPConnection):
-    """HTTP through a UNIX socket; as to whom it speaks, Jupyter wants a local name."""
-
-    def __init__(self, place: str) -> None:
-        super().__init__("127.0.0.1", timeout=LOOK_SECONDS)
-        self._place = place
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._place)
 
 
 def last_lines(log: Path) -> str:

@@ -58,14 +58,15 @@ def give_lesson(here: Places) -> None:
     write_facts(file, {**given, LESSON: True})
 
 
+def name_disk(here: Places) -> None:
+    """Give this home folder a name of its own, once."""
+    if not disk(here):
+        write_facts(here.folder / "disk.json", {"disk": secrets.token_hex(8)})
+
+
 def disk(here: Places) -> str:
-    """A name of this home folder, the same whatever machine it is mounted in; empty before the first notebook."""
-    file = here.folder / "disk.json"
-    found = str(read_facts(file).get("disk") or "")
-    if not found and here.folder.is_dir():
-        found = secrets.token_hex(8)
-        write_facts(file, {"disk": found})
-    return found
+    """The name, the same whatever machine the disk is in; empty before the first notebook."""
+    return str(read_facts(here.folder / "disk.json").get("disk") or "")
 
 
 def listing(here: Places) -> dict[str, list[int]]:
