@@ -18,7 +18,7 @@ shopt -s nullglob
 export LC_ALL=C PATH="${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 umask 022
 
-VERSION=1
+VERSION=2
 CPU_PERCENT=20      # of one core, between two ticks
 NETWORK_KB=50       # a second, between two ticks
 GPU_PERCENT=5
@@ -202,7 +202,7 @@ terminals() {
 }
 
 # What tmux calls pane_current_command, asked of the kernel: so a server that hangs, or has its socket anywhere, is
-# no exception. A shell counts when it runs a script.
+# no exception. A shell counts when it runs a script; the keeper of Jupyter does not: its kernels are asked.
 foreground() {
   local word rest argument arguments
   awk 'BEGIN { n = split("bash sh dash zsh fish ksh mksh tcsh csh ash login su sudo", s, " ")
@@ -217,10 +217,15 @@ foreground() {
       for (i = 1; i <= NR; i++) {
         p = pid[i]
         if (!(terminal[p] in shown) || group[p] != shown[terminal[p]]) continue
-        print ((name[p] in shell) ? "shell " p : "busy program " name[p] " in a tmux pane")
+        if (name[p] ~ /^python/) print "python " p " " name[p]
+        else print ((name[p] in shell) ? "shell " p : "busy program " name[p] " in a tmux pane")
       }
     }' <<<"$1" | while read -r word rest; do
-    if [[ $word != shell ]]; then
+    if [[ $word == python ]]; then
+      mapfile -d '' -t -n 8 arguments 2>/dev/null <"/proc/${rest%% *}/cmdline"
+      [[ "${arguments[*]}" == *" -m agent keep gpu-notebook" ]] || say busy "program ${rest#* } in a tmux pane"
+      continue
+    elif [[ $word != shell ]]; then
       say "$word" "$rest"
       continue
     fi
@@ -261,28 +266,29 @@ graphics() {
     END { if (most) print "busy GPU at " most " %" }' <<<"${answer:0:1000}"
 }
 
-# The token goes through a pipe: a command line can be read by everyone.
+# At a port of loopback or at a UNIX socket. The token goes through a pipe: a command line can be read by everyone.
 kernels() {
-  local file facts pid port token base answer stamp age
+  local file facts pid port sock where token base answer stamp age
   for file in "$1"/jpserver-*.json "$1"/nbserver-*.json; do
     [[ -f $file ]] || continue
     facts=$(head -c 4000 -- "$file" 2>/dev/null | tr -d '\0\n')
     [[ $facts =~ \"pid\":\ *([0-9]{1,9}) ]] && pid=${BASH_REMATCH[1]} || continue
     grep -q "^$pid " <<<"$2" || continue
     [[ $facts =~ \"port\":\ *([0-9]{1,5}) ]] && port=${BASH_REMATCH[1]} || continue
-    token='' base=/
+    token='' base=/ sock='' where="port $port"
+    [[ $facts =~ \"sock\":\ *\"(/[A-Za-z0-9._~/+@-]+)\" ]] && sock=${BASH_REMATCH[1]} where='its socket'
     [[ $facts =~ \"token\":\ *\"([A-Za-z0-9._~-]*)\" ]] && token=${BASH_REMATCH[1]}
     [[ $facts =~ \"base_url\":\ *\"(/[A-Za-z0-9._~/-]*)\" ]] && base=${BASH_REMATCH[1]}
-    answer=$(timeout -k 1 5 bash "$here" ask "$port" "${base}api/kernels" <<<"$token" 2>/dev/null | tr -d '\0')
+    answer=$(timeout -k 1 5 bash "$here" ask "${sock:-$port}" "${base}api/kernels" <<<"$token" 2>/dev/null | tr -d '\0')
     if [[ ! $answer =~ ^HTTP/1\.[01]\ 200 ]]; then
-      say failed "Jupyter at port $port does not answer"
+      say failed "Jupyter at $where does not answer"
     elif [[ $answer =~ \"execution_state\":\ *\"(busy|starting|restarting)\" ]]; then
-      say busy "Jupyter kernel at port $port, ${BASH_REMATCH[1]}"
+      say busy "Jupyter kernel at $where, ${BASH_REMATCH[1]}"
     else
       while IFS= read -r stamp; do
         stamp=$(date -d "$stamp" +%s 2>/dev/null) || continue
         age=$((wall - stamp))
-        ((age > -KERNEL_RECENT && age < KERNEL_RECENT)) && say busy "Jupyter kernel at port $port, used just now" && break
+        ((age > -KERNEL_RECENT && age < KERNEL_RECENT)) && say busy "Jupyter kernel at $where, used just now" && break
       done < <(grep -oE '"last_activity": *"[0-9TZ:.+-]{10,40}"' <<<"$answer" | cut -d'"' -f4 | head -n 20)
     fi
   done
@@ -290,10 +296,36 @@ kernels() {
 
 ask() {
   local token
+  if [[ $1 == /* ]]; then
+    ask_socket "$@"
+    return
+  fi
   IFS= read -r token
   exec 3<>"/dev/tcp/127.0.0.1/$1" || return
   printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1:%s\r\nAuthorization: token %s\r\n\r\n' "$2" "$1" "$token" >&3
   head -c 200000 <&3
+}
+
+# The shell has no UNIX sockets; where there are notebooks there is Python.
+ask_socket() {
+  local python
+  python=$(home_folder)/gpu/env/bin/python
+  [[ -x $python ]] || python=python3
+  "$python" -I -S -c '
+import socket, sys
+token = sys.stdin.readline().strip()
+wire = socket.socket(socket.AF_UNIX)
+wire.settimeout(4)
+wire.connect(sys.argv[1])
+head = "GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: token %s\r\n\r\n"
+wire.sendall((head % (sys.argv[2], token)).encode())
+left = 200000
+while left > 0:
+    piece = wire.recv(min(left, 65536))
+    if not piece:
+        break
+    sys.stdout.buffer.write(piece)
+    left -= len(piece)' "$1" "$2"
 }
 
 # stdin becomes status.json, all of it or nothing of it.

@@ -44,6 +44,7 @@ UNKNOWN = "unknown"
 QUARANTINE = ".quarantine"
 
 TMUX_SOCKET = "gpu"
+NOTEBOOK_SESSION = "gpu-notebook"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 
 _RUN_ID = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9_.-]+-[0-9a-f]{4}")
@@ -61,6 +62,7 @@ class MachineFolder:
         self.queue = self.root / "queue"
         self.cache = self.root / "cache"
         self.notebooks = self.root / "nbs"
+        self.notebook = self.root / "notebook"
         self.selfstop = self.root / "selfstop"
 
     def data(self, name: str) -> PurePosixPath:

@@ -13,7 +13,7 @@ import click
 from ..prices import table, types_of
 from ..providers.base import State, Wish
 from ..verbs import machine as verbs
-from ..verbs import plans, selection
+from ..verbs import notes, plans, selection
 from ..verbs.desk import Desk
 from .options import Given, Group, command
 from .terminal import print_json
@@ -184,6 +184,8 @@ def status_document(desk: Desk, found: verbs.Status) -> dict[str, Any]:
         "awake": list(found.awake),
         "runs": runs,
         "not_home": list(found.unfetched),
+        "notebook": found.notebook and {"state": found.notebook.state, "kernels": list(found.notebook.kernels)},
+        "notebooks_not_home": list(found.newer),
         "trouble": found.trouble or None,
     }
 
@@ -209,4 +211,5 @@ def status_lines(desk: Desk, found: verbs.Status) -> list[str]:
         lines.append(f"its runs cannot be read: {found.trouble}")
     lines += [f"run {job.run_id} {job.describe()}" for job in found.runs]
     lines += [f"not home yet: {run_id} (gpu pull {run_id})" for run_id in found.unfetched]
+    lines += notes.describe(found.notebook, found.newer)
     return lines

@@ -31,6 +31,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "journal": ("runs",),
     "machine": ("destroy", "init", "resize", "start", "status", "stop"),
     "market": ("quota", "types"),
+    "notebook": ("notebook",),
     "prediction": ("predict",),
     "runs": ("attach", "cancel", "jobs", "logs", "pull", "train"),
     "sandbox": ("sandbox",),
@@ -43,7 +44,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 
 class Gpu(Group):
     sections = (
-        ("Daily life", ("start", "train", "ssh", "status", "stop")),
+        ("Daily life", ("start", "train", "notebook", "ssh", "status", "stop")),
         ("Runs", ("jobs", "logs", "attach", "cancel", "pull", "runs", "predict", "score", "submit")),
         ("Data", ("data",)),
         ("The machine", ("ip", "ssh-config", "get", "get-p2", "get-t2", "keep", "init", "resize", "ami", "destroy")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -26,15 +26,24 @@ from .strangers import shown_name
 from .tree import FILE, FOLDER, LINK, Manifest, Tree, decode, fingerprint
 
 MARGIN_BYTES = 64 << 20
+NOBODYS = bytes(32)
+Choice = Callable[[Manifest], Manifest]
 
 
 def pull(
-    address: Address, source: PurePosixPath, target: Path, progress: Progress, *, checksum: bool = False
+    address: Address,
+    source: PurePosixPath,
+    target: Path,
+    progress: Progress,
+    *,
+    checksum: bool = False,
+    choose: Choice | None = None,
 ) -> Copied:
     """Bring the machine's folder `source` home; links, devices and the like are left there.
 
     What is at home alone stays. `checksum`: read every byte at both ends again. GpuError names files that changed
-    meanwhile and changed again on a second try, after the rest is in place.
+    meanwhile and changed again on a second try, after the rest is in place. `choose`: what is to come of all that is
+    there, digests included.
     """
     if target.is_symlink():
         raise GpuError(f"{target} is a link, and what comes home would go elsewhere", "Move it away")
@@ -46,7 +55,7 @@ def pull(
             with linked(address, asked) as link:
                 tree.look(link.beat)
                 tree.complete(link.beat)
-                return _Pull(link, (source, tree, staging), progress).run(remaining)
+                return _Pull(link, (source, tree, staging), progress, choose).run(remaining)
 
     return persistently(attempt)
 
@@ -72,14 +81,23 @@ def _at_home(target: Path) -> Iterator[Staging]:
 
 
 class _Pull:
-    def __init__(self, link: Link, places: tuple[PurePosixPath, Tree, Staging], progress: Progress) -> None:
-        self._link, self._wire, self._progress = link, link.wire, progress
+    def __init__(
+        self,
+        link: Link,
+        places: tuple[PurePosixPath, Tree, Staging],
+        progress: Progress,
+        choose: Choice | None = None,
+    ) -> None:
+        self._link, self._wire, self._progress, self._choose = link, link.wire, progress, choose
         self._source, self._tree, self._staging = places
 
     def run(self, remaining: Remaining) -> Copied:
         staged = self._staging.contents(self._link.beat)
         # Nothing here to compare with: the machine need not read everything before it sends.
         known = fingerprint(self._tree.entries) if self._tree.entries or staged else b""
+        if self._choose:
+            # Nobody's: the machine reads everything, to say what it has.
+            known = NOBODYS
         self._wire.send(frames.FINGERPRINT, known)
         answer = self._link.answer()
         left = tuple(shown_name(os.fsencode(str(name))) for name in answer.get("left", ()))
@@ -88,7 +106,7 @@ class _Pull:
             self._tree.save()
             self._progress.update(1, 1)
             return Copied(left=left)
-        wanted = self._manifest()
+        wanted = self._choose(self._manifest()) if self._choose else self._manifest()
         difference = compare(wanted, self._tree.entries, staged, lambda name: wanted[name].digest, mirror=False)
         self._refuse_to_remove(difference)
         self._check_room(difference, wanted)

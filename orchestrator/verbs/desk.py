@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GpuError, MachineAbsent, MachineStopped
 from ..ledger import Ledger
+from ..notebooks import Notebooks
 from ..providers.base import Address, Admitting, Provider
 from ..reporter import Reporter
 from ..settings import Home, Profile
@@ -45,6 +46,10 @@ class Desk:
     @property
     def ledger(self) -> Ledger:
         return Ledger(self.home.state / "unfetched" / self.profile.name)
+
+    @property
+    def notebooks(self) -> Notebooks:
+        return Notebooks(self.home.state / "notebooks" / self.profile.name)
 
     @property
     def state_file(self) -> StateFile:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ..errors import GpuError, MachineAbsent
 from ..providers.base import Address, LeftAlone, Price, State, Wish
-from ..remote import jobs, ssh
+from ..remote import jobs, notebook, ssh
 from ..remote.awake import look
 from ..remote.failures import Unreachable
 from ..remote.job import Job
-from . import awake, cost, entrance, environment, own
+from ..remote.notebook import Notebook
+from . import awake, cost, entrance, environment, notes, own
 from .desk import BOOT_SECONDS, Desk
 from .plans import agree, removable, resizable
 
@@ -40,6 +41,10 @@ class Status:
     """Runs whose results are not home yet."""
     awake: tuple[str, ...] = ()
     """What keeps it awake, and when it would stop by itself."""
+    notebook: Notebook | None = None
+    """Whether Jupyter runs there; None where the machine was not asked."""
+    newer: tuple[str, ...] = ()
+    """Notebooks that are not home as they are on the machine, or, where it was not asked, may not be."""
     trouble: str = ""
     """Why the machine's own runs could not be read, when it is running and they could not."""
 
@@ -130,6 +135,8 @@ def resize(desk: Desk, wish: Wish) -> State:
     desk.state_file.select_kind(kind)
     for entry in desk.ledger.unfetched(desk.kind) if kind != desk.kind else ():
         desk.ledger.add(entry.run_id, kind=kind, runs=Path(entry.folder))
+    if kind != desk.kind:
+        desk.notebooks.move(desk.kind, kind)
     desk.forget_address()
     desk = replace(desk, kind=kind)
     resized = desk.provider()
@@ -144,11 +151,14 @@ def stop(desk: Desk) -> State:
     """Stop, wait until stopped, and say what the session cost and what goes on costing."""
     provider = desk.provider()
     if isinstance(provider, LeftAlone):
+        notes.before_stop(desk, ending=False)
         return own.leave(desk)
     before = provider.state()
     if before.phase == "absent":
         raise MachineAbsent(desk.kind, desk.profile.name)
     cost.note(desk, before)
+    if before.phase == "running":
+        notes.before_stop(desk)
     desk.forget_address()
     provider.stop()
     state = provider.state()
@@ -189,16 +199,19 @@ def status(desk: Desk) -> Status:
         state = provider.state()
         cost.note(desk, state)
     unfetched = tuple(entry.run_id for entry in desk.ledger.unfetched(desk.kind))
+    unseen = notes.unseen(desk)
     if state.phase != "running":
-        return Status(state, cost_of(state), None, (), unfetched)
+        return Status(state, cost_of(state), None, (), unfetched, newer=unseen)
     address = None
     try:
         address = provider.address()
         with ssh.connect(address, wait=0) as connection:
             runs, wakefulness = tuple(jobs.jobs(connection)), look(connection)
+            lab = notebook.state(connection)
     except GpuError as error:
-        return Status(state, cost_of(state), address, (), unfetched, trouble=str(error))
-    return Status(state, cost_of(state), address, runs, unfetched, awake=tuple(awake.sentences(wakefulness)))
+        return Status(state, cost_of(state), address, (), unfetched, newer=unseen, trouble=str(error))
+    status = Status(state, cost_of(state), address, runs, unfetched, awake=tuple(awake.sentences(wakefulness)))
+    return replace(status, notebook=lab, newer=notes.newer(desk, lab))
 
 
 def _own_status(desk: Desk, whose: str) -> Status:
@@ -211,9 +224,11 @@ def _own_status(desk: Desk, whose: str) -> Status:
         with ssh.connect(address, wait=0) as connection:
             seen = state
             runs = tuple(jobs.jobs(connection))
+            lab = notebook.state(connection)
     except GpuError as error:
-        return Status(seen, None, address, (), unfetched, trouble=str(error))
-    return Status(state, None, address, runs, unfetched, awake=(f"{whose}: gpu neither starts nor stops it",))
+        return Status(seen, None, address, (), unfetched, newer=notes.unseen(desk), trouble=str(error))
+    status = Status(state, None, address, runs, unfetched, awake=(f"{whose}: gpu neither starts nor stops it",))
+    return replace(status, notebook=lab, newer=notes.newer(desk, lab))
 
 
 def destroy(desk: Desk, *, abandon: bool = False) -> bool:
@@ -227,6 +242,11 @@ def destroy(desk: Desk, *, abandon: bool = False) -> bool:
             f"results are not home yet, and would be lost with the machine: {names}",
             "Bring them home with `gpu pull`, or give them up with `gpu destroy --abandon`",
         )
+    if plan.steps and not abandon and (unsaved := notes.waiting(desk)):
+        raise GpuError(
+            f"notebooks are not home yet, and would be lost with the machine: {'; '.join(unsaved)}",
+            "Bring them home with `gpu notebook pull` while it runs, or give them up with `gpu destroy --abandon`",
+        )
     if plan.steps:
         agree(desk, plan, "Delete all of this?")
         cost.note(desk, desk.provider().state())
@@ -234,4 +254,5 @@ def destroy(desk: Desk, *, abandon: bool = False) -> bool:
         provider.remove(plan)
     cost.removed(desk)
     desk.ledger.forget()
+    desk.notebooks.forget()
     return bool(plan.steps)

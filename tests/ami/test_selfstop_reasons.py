@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.remote import link
+from orchestrator.remote.agent.notebook import KEEPER
 
 from .conftest import SCRIPT, Box, eventually
 
@@ -31,8 +32,8 @@ while True:
 """A process of a certain name with a child on a terminal, as sshd has one."""
 
 _JUPYTER = """
-import http.server, json, os, pathlib, sys
-state, last, runtime = sys.argv[1:]
+import http.server, json, os, pathlib, socket, sys
+state, last, runtime, place = sys.argv[1:]
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         good = self.headers["Authorization"] == "token s3cret" and self.path == "/lab/api/kernels"
@@ -40,9 +41,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps([{"id": "x", "execution_state": state, "last_activity": last}]).encode())
     def log_message(self, *_): pass
-server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+class Near(http.server.HTTPServer):
+    address_family = socket.AF_UNIX
+    def server_bind(self):
+        self.socket.bind(self.server_address)
+        self.server_name, self.server_port = "localhost", 0
+    def get_request(self):
+        return self.socket.accept()[0], ("", 0)
+server = Near(place, Handler) if place else http.server.HTTPServer(("127.0.0.1", 0), Handler)
 facts = {"base_url": "/lab/", "hostname": "localhost", "password": False, "pid": os.getpid(),
-         "port": server.server_port, "secure": False, "token": "s3cret", "version": "2.14"}
+         "port": server.server_port, "secure": False, "sock": place, "token": "s3cret", "version": "2.14"}
 file = pathlib.Path(runtime) / f"jpserver-{os.getpid()}.json"
 file.parent.mkdir(parents=True, exist_ok=True)
 file.write_text(json.dumps(facts, indent=2, sort_keys=True))
@@ -95,13 +103,21 @@ def _far_end(box: Box) -> None:
     box.start(f"exec {sys.executable} -I -S -X utf8 -c 'import time; time.sleep(100)' {link.NAME}")
 
 
-def _jupyter(state: str, ago: int) -> Callable[[Box], None]:
+def _jupyter(state: str, ago: int, *, near: bool = False) -> Callable[[Box], None]:
     def start(box: Box) -> None:
         last = time.strftime("%Y-%m-%dT%H:%M:%S.123456Z", time.gmtime(time.time() - ago))
         server = box.write("jupyter.py", _JUPYTER)
-        box.start(f"exec {sys.executable} {server} {state} {last} {box.home}/.local/share/jupyter/runtime")
+        runtime, place = box.home / ".local/share/jupyter/runtime", box.root / "jupyter" if near else ""
+        box.start(f"exec {sys.executable} {server} {state} {last} {runtime} '{place}'")
 
     return start
+
+
+def _keeper(box: Box) -> None:
+    """Of a notebook, as `gpu notebook` starts it in tmux."""
+    box.write("agent/__main__.py", "import time\ntime.sleep(100)\n")
+    line = f"{sys.executable} -m agent keep {KEEPER}"
+    box.start(f"cd {box.root} && tmux -L gpu -f /dev/null new-session -d -s gpu-notebook '{line}'")
 
 
 def _graphics(answer: str) -> Callable[[Box], None]:
@@ -133,6 +149,9 @@ REASONS = {
     "far end": (_far_end, "a sync (gpu)"),
     "busy kernel": (_jupyter("busy", 9999), ", busy"),
     "kernel used": (_jupyter("idle", 30), ", used just now"),
+    "busy kernel at a socket": (_jupyter("busy", 9999, near=True), "Jupyter kernel at its socket, busy"),
+    "kernel used at a socket": (_jupyter("idle", 30, near=True), "Jupyter kernel at its socket, used just now"),
+    "tmux python": (_pane(f"'{sys.executable} -c \"import time; time.sleep(100)\"'"), "program python"),
     "graphics": (_graphics("3\\n87"), "GPU at 87 %"),
     "processor": (_work, "CPU at "),
     "network": (_traffic, "network at "),
@@ -156,6 +175,8 @@ IDLE = {
     "shell in a shell in tmux": _pane("bash --norc \\; send-keys 'bash --norc -i' Enter"),
     "terminal of something else": _terminal("agetty"),
     "kernel long idle": _jupyter("idle", 300),
+    "kernel long idle at a socket": _jupyter("idle", 300, near=True),
+    "keeper of a notebook": _keeper,
     "idle graphics": _graphics("0"),
     "graphics that cannot tell": _graphics("[N/A]"),
     "sleeper": _called("sleeper"),

@@ -39,6 +39,7 @@ class Proxy:
         self._server = socket.create_server(("127.0.0.1", 0))
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._limits: deque[Limit] = deque()
+        self._carrying: list[_Connection] = []
         self.sent: list[int] = []
         """Bytes from the client to the machine, one number a connection."""
         self.back: list[int] = []
@@ -61,6 +62,11 @@ class Proxy:
         """The next connections stay open and pass nothing on in either direction, each after so many bytes."""
         self._limits.extend(Limit("swallow", count, back) for count in counts)
 
+    def swallow(self) -> None:
+        """The connections that there are stay open and pass nothing on from now on."""
+        for connection in self._carrying:
+            connection.dead = True
+
     def close(self) -> None:
         self._server.close()
         for pair in self._pairs:
@@ -75,7 +81,8 @@ class Proxy:
                 self._pairs.append((client, machine))
                 for end in (client, machine):
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _Connection(self, client, machine).start(self._limits.popleft() if self._limits else _NONE)
+                self._carrying.append(_Connection(self, client, machine))
+                self._carrying[-1].start(self._limits.popleft() if self._limits else _NONE)
 
 
 class _Connection:
@@ -84,7 +91,7 @@ class _Connection:
         self._number = len(proxy.sent)
         proxy.sent.append(0)
         proxy.back.append(0)
-        self._dead = False
+        self.dead = False
 
     def start(self, limit: Limit) -> None:
         up, down = (_NONE, limit) if limit.back else (limit, _NONE)
@@ -100,19 +107,19 @@ class _Connection:
     def _carry_down(self, limit: Limit) -> None:
         out = _Delayed(self._client, self._proxy._delay / 2)
         self._carry(self._machine, out, self._proxy.back, limit)
-        if limit.what == "cut" or not self._dead:
+        if limit.what == "cut" or not self.dead:
             out.end()
             self._close()
 
     def _carry(self, source: socket.socket, out: _Delayed, count: list[int], limit: Limit) -> None:
         for piece in self._pieces(source):
             room = len(piece) if limit.what == "pass" else limit.count - count[self._number]
-            if self._dead:
+            if self.dead:
                 continue
             out.put(piece[:room])
             count[self._number] += min(room, len(piece))
-            self._dead = len(piece) > room
-            if self._dead and limit.what == "cut":
+            self.dead = len(piece) > room
+            if self.dead and limit.what == "cut":
                 return
 
     @staticmethod

@@ -44,6 +44,10 @@ def main(argv: list[str]) -> int:
         from .wrapper import Wrapper
 
         return Wrapper(Path(words[0])).work()
+    if verb == "keep":
+        from .keeper import Keeper
+
+        return Keeper().work()
     if verb == "follow":
         follow(places.folder_of(words[0]), int(words[1]))
         return 0
@@ -54,6 +58,10 @@ def main(argv: list[str]) -> int:
         document = [state_of(run) for run in places.run_folders()]
     elif verb == "start":
         document = start(words[0])
+    elif verb == "notebook":
+        from . import notebook
+
+        document = notebook.answer(words[0])
     else:
         run = places.folder_of(words[0])
         document = tail(run, int(words[1])) if verb == "tail" else {"state": state_of, "cancel": cancel}[verb](run)

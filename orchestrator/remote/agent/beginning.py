@@ -39,7 +39,7 @@ def start(run_id: str) -> dict[str, Any]:
     if begun.get("attempt") != attempt:
         _note(run, job, attempt)
     words, trouble = scope()
-    failed = _in_tmux(run, words)
+    failed = in_tmux(run_folder.tmux_session(run.name), ["run", str(run)], words)
     if failed:
         return {**state_of(run), "state": "lost", "last": failed}
     until = time.monotonic() + START_SECONDS
@@ -64,13 +64,13 @@ def _has_begun(run: Path) -> bool:
     return has_signed(run) and (exit_code_of(run) is not None or "trainer" in facts or "waiting" in facts)
 
 
-def _in_tmux(run: Path, words: list[str]) -> str:
-    """Why it could not be started; empty when it was, or is there already."""
+def in_tmux(session: str, verb: list[str], words: list[str]) -> str:
+    """Why this agent's `verb` could not be started there; empty when it was, or the session is there already."""
     tmux = [*words, "tmux", "-u", "-L", run_folder.TMUX_SOCKET, "-f", "/dev/null"]
-    tmux += ["new-session", "-d", "-x", "200", "-y", "50", "-s", run_folder.tmux_session(run.name)]
+    tmux += ["new-session", "-d", "-x", "200", "-y", "50", "-s", session]
     code = str(Path(__file__).resolve().parent.parent)
     begun = subprocess.run(
-        [*tmux, "-c", code, "--", sys.executable, "-m", __package__ or "agent", "run", str(run)],
+        [*tmux, "-c", code, "--", sys.executable, "-m", __package__ or "agent", *verb],
         cwd=code,
         env={**os.environ, "LC_ALL": utf8_locale()},
         stdin=subprocess.DEVNULL,
