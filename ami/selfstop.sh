@@ -201,10 +201,10 @@ terminals() {
     ' <<<"$1"
 }
 
-# What tmux calls pane_current_command, asked of the kernel: so a server that hangs, or has its socket anywhere, is
-# no exception. A shell counts when it runs a script; the keeper of Jupyter does not: its kernels are asked.
+# What tmux calls pane_current_command, asked of the kernel: a server may hang, or have its socket anywhere. A shell
+# counts when it runs a script, the keeper of Jupyter never: its kernels are asked.
 foreground() {
-  local word rest argument arguments
+  local word process rest argument arguments
   awk 'BEGIN { n = split("bash sh dash zsh fish ksh mksh tcsh csh ash login su sudo", s, " ")
       for (i = 1; i <= n; i++) shell[s[i]] = 1 }
     { pid[NR] = p = $1; parent[p] = $2; group[p] = $3; terminal[p] = $4; front[p] = $5
@@ -217,19 +217,14 @@ foreground() {
       for (i = 1; i <= NR; i++) {
         p = pid[i]
         if (!(terminal[p] in shown) || group[p] != shown[terminal[p]]) continue
-        if (name[p] ~ /^python/) print "python " p " " name[p]
-        else print ((name[p] in shell) ? "shell " p : "busy program " name[p] " in a tmux pane")
+        print ((name[p] in shell) ? "shell" : "program"), p, name[p]
       }
-    }' <<<"$1" | while read -r word rest; do
-    if [[ $word == python ]]; then
-      mapfile -d '' -t -n 8 arguments 2>/dev/null <"/proc/${rest%% *}/cmdline"
-      [[ "${arguments[*]}" == *" -m agent keep gpu-notebook" ]] || say busy "program ${rest#* } in a tmux pane"
-      continue
-    elif [[ $word != shell ]]; then
-      say "$word" "$rest"
+    }' <<<"$1" | while read -r word process rest; do
+    mapfile -d '' -t -n 8 arguments 2>/dev/null <"/proc/$process/cmdline"
+    if [[ $word == program ]]; then
+      [[ ${arguments[*]} == *" -m agent keep gpu-notebook" ]] || say busy "program $rest in a tmux pane"
       continue
     fi
-    mapfile -d '' -t -n 5 arguments 2>/dev/null <"/proc/$rest/cmdline"
     for argument in "${arguments[@]:1}"; do
       case $argument in
         --rcfile | --init-file) break ;;
@@ -266,7 +261,7 @@ graphics() {
     END { if (most) print "busy GPU at " most " %" }' <<<"${answer:0:1000}"
 }
 
-# At a port of loopback or at a UNIX socket. The token goes through a pipe: a command line can be read by everyone.
+# The token goes through a pipe: a command line can be read by everyone.
 kernels() {
   local file facts pid port sock where token base answer stamp age
   for file in "$1"/jpserver-*.json "$1"/nbserver-*.json; do
@@ -294,38 +289,25 @@ kernels() {
   done
 }
 
+# Bash has no UNIX sockets; Jupyter has a Python.
 ask() {
-  local token
-  if [[ $1 == /* ]]; then
-    ask_socket "$@"
+  local token request python
+  IFS= read -r token
+  printf -v request 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: token %s\r\n\r\n' "$2" "$token"
+  if [[ $1 != /* ]]; then
+    exec 3<>"/dev/tcp/127.0.0.1/$1" || return
+    printf %s "$request" >&3
+    head -c 200000 <&3
     return
   fi
-  IFS= read -r token
-  exec 3<>"/dev/tcp/127.0.0.1/$1" || return
-  printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1:%s\r\nAuthorization: token %s\r\n\r\n' "$2" "$1" "$token" >&3
-  head -c 200000 <&3
-}
-
-# The shell has no UNIX sockets; where there are notebooks there is Python.
-ask_socket() {
-  local python
   python=$(home_folder)/gpu/env/bin/python
   [[ -x $python ]] || python=python3
-  "$python" -I -S -c '
+  printf %s "$request" | "$python" -I -S -c '
 import socket, sys
-token = sys.stdin.readline().strip()
 wire = socket.socket(socket.AF_UNIX)
-wire.settimeout(4)
 wire.connect(sys.argv[1])
-head = "GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: token %s\r\n\r\n"
-wire.sendall((head % (sys.argv[2], token)).encode())
-left = 200000
-while left > 0:
-    piece = wire.recv(min(left, 65536))
-    if not piece:
-        break
-    sys.stdout.buffer.write(piece)
-    left -= len(piece)' "$1" "$2"
+wire.sendall(sys.stdin.buffer.read())
+sys.stdout.buffer.write(wire.makefile("rb").read(200000))' "$1"
 }
 
 # stdin becomes status.json, all of it or nothing of it.

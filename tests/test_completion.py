@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from orchestrator.cli.completion import MEANT, VARIABLE, Word
 from orchestrator.cli.main import gpu
 from orchestrator.cli.options import Command, Given
+from orchestrator.data import catalog
 from orchestrator.sandbox.rehearsals import REHEARSALS
 
 
@@ -55,7 +56,8 @@ def test_names_are_offered_by_what_they_stand_for() -> None:
         assert offered(*words, "") == newest_first
     assert offered("train", "--data", "") == ["dogscats", "flowers"]
     assert offered("train", "--data", "f") == ["flowers"]
-    assert offered("data", "fetch", "") == ["dogscats-tiny"]
+    assert offered("data", "fetch", "") == catalog.known_names()
+    assert offered("data", "fetch", "pets") == ["pets", "pets-breeds"]
     assert offered("get", "") == offered("ip", "-k", "") == offered("resize", "") == ["p2", "t2"]
     assert "g5.xlarge" in offered("-k", "g5")
     assert offered("sandbox", "fault", "") == [*REHEARSALS, "clear"]

@@ -133,7 +133,8 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         # Clicks before 8.4 do not guess, and the others only among commands that are loaded already.
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+        known = ctx.resilient_parsing or not args or args[0].startswith("-") or self.get_command(ctx, args[0])
+        if not known:
             guess = nearest(args[0], self.list_commands(ctx))
             raise click.UsageError(f"No such command '{args[0]}'. {guess}".strip(), ctx)
         return super().resolve_command(ctx, args)

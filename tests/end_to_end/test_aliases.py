@@ -178,7 +178,7 @@ def test_tab_completes(typist: Typist) -> None:
     typist.keys("C-u")
     typist.type("gpu --profile sa\t")
     typist.see("> gpu --profile sandbox")
-    typist.type("data fetch dogs\t")
+    typist.type("data fetch dogscats-\t")
     typist.see("> gpu --profile sandbox data fetch dogscats-tiny")
     typist.keys("C-u")
     typist.type("gpu sandbox fault spot\t")
