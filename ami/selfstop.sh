@@ -201,8 +201,8 @@ terminals() {
     ' <<<"$1"
 }
 
-# What tmux calls pane_current_command, asked of the kernel: a server may hang, or have its socket anywhere. A shell
-# counts when it runs a script, the keeper of Jupyter never: its kernels are asked.
+# What tmux calls pane_current_command, asked of the kernel: a server may hang, or be anywhere. A shell counts when it
+# runs a script, Jupyter's keeper never.
 foreground() {
   local word process rest argument arguments
   awk 'BEGIN { n = split("bash sh dash zsh fish ksh mksh tcsh csh ash login su sudo", s, " ")
@@ -277,9 +277,10 @@ kernels() {
     answer=$(timeout -k 1 5 bash "$here" ask "${sock:-$port}" "${base}api/kernels" <<<"$token" 2>/dev/null | tr -d '\0')
     if [[ ! $answer =~ ^HTTP/1\.[01]\ 200 ]]; then
       say failed "Jupyter at $where does not answer"
-    elif [[ $answer =~ \"execution_state\":\ *\"(busy|starting|restarting)\" ]]; then
-      say busy "Jupyter kernel at $where, ${BASH_REMATCH[1]}"
+    elif [[ $answer =~ \"execution_state\":\ *\"busy\" ]]; then
+      say busy "Jupyter kernel at $where, busy"
     else
+      # One never used says "starting" for ever.
       while IFS= read -r stamp; do
         stamp=$(date -d "$stamp" +%s 2>/dev/null) || continue
         age=$((wall - stamp))

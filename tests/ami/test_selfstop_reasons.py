@@ -176,6 +176,7 @@ IDLE = {
     "terminal of something else": _terminal("agetty"),
     "kernel long idle": _jupyter("idle", 300),
     "kernel long idle at a socket": _jupyter("idle", 300, near=True),
+    "kernel that nobody has used": _jupyter("starting", 300, near=True),
     "keeper of a notebook": _keeper,
     "idle graphics": _graphics("0"),
     "graphics that cannot tell": _graphics("[N/A]"),
