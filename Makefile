@@ -31,10 +31,8 @@ lint: system .venv/installed-test
 system:
 	@.ci/system "$(PYTHON)"
 
-# Pips before 23.3 find no way through what is pinned here.
 .venv/bin/python: | system
 	"$(PYTHON)" -m venv .venv
-	$(PIP) --upgrade "pip>=23.3"
 
 .venv/installed-demo: $(INPUTS) | .venv/bin/python
 	@echo "installing into .venv (PyTorch is large: a minute or more)"
