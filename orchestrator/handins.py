@@ -21,7 +21,7 @@ class Handin:
 
     competition: str
     time: str
-    """When it was handed in, ISO 8601, UTC."""
+    """When it was handed in, ISO 8601, UTC, to the millisecond: with the competition it names the submission."""
     sha256: str
     """Of the file."""
     message: str

@@ -83,7 +83,7 @@ def _say_before(desk: Desk, client: Client, what: tuple[Path, Path], expected: e
 
 def _hand_in(client: Client, run: Path, file: Path, message: str) -> Handin:
     """Noted before it goes: whatever happens then, it is known that it may have arrived."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     words = f"{run.name}: {message}" if message else run.name
     handin = Handin(client.competition, now, _digest(file), words)
     handins.write(run, handin)
