@@ -81,11 +81,10 @@ class Tunnel:
         """Forward to the machine's socket `far` from now on. CannotConnect says why not."""
         self.cut()
         fresh = Link(address, Path(self._folder.name) / f"{time.monotonic_ns():x}", far)
-        try:
+        with contextlib.ExitStack() as unless_it_is_up:
+            unless_it_is_up.callback(fresh.close)
             fresh.open()
-        except BaseException:
-            fresh.close()
-            raise
+            unless_it_is_up.pop_all()
         with self._up:
             self._link = fresh
             self._up.notify_all()
