@@ -617,9 +617,9 @@ def test_what_grows_or_vanishes_in_mid_pull_is_named(machine: Machine, tmp_path:
     there.mkdir(parents=True)
     for number in range(20):
         (there / f"{number}").write_bytes(random.randbytes(2_000_000))
-    growing = subprocess.Popen(
-        [sys.executable, "-c", "import sys\nf=open(sys.argv[1],'ab',0)\nwhile 1: f.write(b'x'*100)", there / "grows"]
-    )
+    # Two: on a busy computer one may stand still for as long as a try takes.
+    grow = [sys.executable, "-c", "import sys\nf=open(sys.argv[1],'ab',0)\nwhile 1: f.write(b'x'*100)", there / "grows"]
+    growing = [subprocess.Popen(grow) for _ in range(2)]
     eventually((there / "grows").exists)
 
     def steal() -> None:
@@ -630,13 +630,13 @@ def test_what_grows_or_vanishes_in_mid_pull_is_named(machine: Machine, tmp_path:
         with pytest.raises(GpuError, match=r"could not be brought home: .*\(vanished\)") as caught:
             sync.pull(machine.address, target, tmp_path / "x", Once(steal))
     finally:
-        growing.kill()
-        growing.wait()
+        for each in growing:
+            each.kill()
+            each.wait()
     home = shape(tmp_path / "x")
     named = int(caught.value.what.split()[0])
     assert len(home) == 21 - named
-    # On a busy computer it may stand still for as long as its second try takes.
-    assert set(home.pop(b"grows", None) or b"x") == {ord("x")}
+    assert b"grows" not in home
     assert all(data is not None and len(data) == 2_000_000 for data in home.values())
 
 
