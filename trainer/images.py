@@ -84,7 +84,9 @@ def decode(content: bytes, how: Preprocessing, cut: Cut | None = None) -> numpy.
             # A JPEG can be decoded at 1/2, 1/4 or 1/8 for much less; twice the wanted size keeps the sharpness.
             wanted = 2 * (how.resize or how.size)
             image.draft("RGB", (wanted, wanted))
-            fitted = _fit(_rgb(ImageOps.exif_transpose(image)), how, cut)
+            # In place: a copy of every photograph is a tenth of the time that decoding takes.
+            ImageOps.exif_transpose(image, in_place=True)
+            fitted = _fit(_rgb(image), how, cut)
             if cut is not None and cut.mirrored:
                 fitted = fitted.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             return numpy.asarray(fitted)
@@ -95,6 +97,8 @@ def decode(content: bytes, how: Preprocessing, cut: Cut | None = None) -> numpy.
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return _eight_bits(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "La", "RGBa", "PA") or "transparency" in image.info:
