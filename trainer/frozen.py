@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from . import folding, precision
+from .forward import exhausted, release
 from .images import Preprocessing
 from .models import Network
 from .reading import Pixels
@@ -23,6 +24,8 @@ class Frozen:
 
     def __init__(self, network: Network, how: Preprocessing, device: torch.device, arithmetic: torch.dtype) -> None:
         self.device, self.precision = device, arithmetic
+        self._most: int | None = None
+        """Photographs that memory takes at once; None as long as it has taken all."""
         self._net = _prepared(network, arithmetic).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (how.mean, how.std))
         self._scale, self._shift = 1 / (std * 255), -mean / std
@@ -30,17 +33,23 @@ class Frozen:
     def features(self, pixels: Pixels, stages: Stages, lanes: int, *, mirrored: bool) -> Matrix:
         """(n, width) float32 of bytes (n, size, size, 3); `mirrored`: the mean over each and its mirror image.
 
-        Too little memory on the GPU: the half at a time.
+        Too little memory on the GPU: in parts of half the size from then on.
         """
-        try:
-            return self._at_once(pixels, stages, lanes, mirrored)
-        except torch.cuda.OutOfMemoryError:
-            if len(pixels) == 1:
-                raise
-        torch.cuda.empty_cache()
-        middle = len(pixels) // 2
-        halves = (self.features(part, stages, lanes, mirrored=mirrored) for part in (pixels[:middle], pixels[middle:]))
-        return numpy.concatenate(list(halves))
+        rows: list[Matrix] = []
+        rest = pixels
+        while len(rest):
+            part = rest[: self._most]
+            try:
+                rows.append(self._at_once(part, stages, lanes, mirrored))
+                rest = rest[len(part) :]
+                continue
+            except RuntimeError as error:
+                if self.device.type != "cuda" or not exhausted(error) or len(part) == 1:
+                    raise
+            # Only here, where the error has let go of what the failed forward held.
+            release(self.device)
+            self._most = len(part) // 2
+        return numpy.concatenate(rows)
 
     @torch.inference_mode()
     def _at_once(self, pixels: Pixels, stages: Stages, lanes: int, mirrored: bool) -> Matrix:
