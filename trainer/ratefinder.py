@@ -89,7 +89,7 @@ def find(
     The rates of the layers keep the ratios that `plan.rates` gives them. The plan for a suggestion: `suggested`.
     """
     sweep = sweep or Sweep()
-    with deterministic():
+    with deterministic(network.whole, seams.say):
         losses = _losses(deepcopy(network), photos, how, plan, seams, sweep)
     rates = [sweep.rate(step) for step in range(len(losses))]
     smoothed = _smooth(losses)

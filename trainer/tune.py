@@ -58,7 +58,7 @@ def through(network: Network, parts: Parts, how: Preprocessing, plan: Plan, seam
     same bits on the same hardware. The network as it came takes part as epoch 0: if no epoch has a lower log loss on
     the validation photographs, it stays as it was. TrainerError names a photograph that has gone meanwhile.
     """
-    with deterministic():
+    with deterministic(network.whole, seams.say):
         training = _Training(network, parts, how, plan, seams)
         try:
             training.run()
