@@ -37,7 +37,7 @@ class Gradient:
                 if not exhausted(error):
                     raise
                 if self.size == 1:
-                    said = str(error).partition("\n")[0]
+                    said = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
                     raise TrainerError(
                         f"memory does not suffice for one photograph at a time ({said})",
                         "Unfreeze fewer layers, or take a machine with more memory",
