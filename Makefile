@@ -1,13 +1,14 @@
 # make demo   the whole evening in the sandbox: fetch a small data set, train, bring the results home
 # make test   every gate: lint, types, tests (test-all: the whole of every sweep too; test-oldest: the trainer with
-#             the oldest torch, the last one with kernels for the K80, on Python 3.10 or 3.11)
+#             the oldest torch, the last one with kernels for the K80, on Python 3.10 or 3.11; test-gpu: the trainer
+#             on this computer's GPU)
 
 PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := setup.cfg pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-all test-oldest lint system clean
+.PHONY: demo test test-all test-oldest test-gpu lint system clean
 .DEFAULT_GOAL := test
 
 demo: system .venv/installed-demo
@@ -21,6 +22,9 @@ test-all: lint
 
 test-oldest: .venv-oldest/installed
 	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal -m "not slow" tests/trainer
+
+test-gpu: .venv/installed-test
+	TEST_DEVICE=cuda $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/trainer
 
 lint: system .venv/installed-test
 	$(BIN)/ruff check .

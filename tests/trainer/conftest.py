@@ -13,6 +13,8 @@ from PIL import Image
 
 from trainer import data, job, weights
 
+from .hardware import DEVICE
+
 COLOURS = {"cat": (200, 60, 40), "dog": (40, 60, 200)}
 
 
@@ -46,7 +48,7 @@ def train(tmp_path: Path) -> Callable[..., tuple[Path, list[str]]]:
     ) -> tuple[Path, list[str]]:
         said: list[str] = []
         options = job.Options(
-            tmp_path / out, tmp_path / "cache", "efficientnet_lite0", weights.Wanted(), epochs, 8, 0, "cpu"
+            tmp_path / out, tmp_path / "cache", "efficientnet_lite0", weights.Wanted(), epochs, 8, 0, DEVICE
         )
         options = replace(options, **more)
         job.Job(options, data.walk(root, sample=sample), said.append).run()

@@ -18,6 +18,7 @@ from trainer.stages import Stages
 from trainer.store import Store
 
 from .conftest import paint
+from .hardware import DEVICE
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def photos(tmp_path: Path) -> list[Path]:
 
 def extractor(network: models.Network, arithmetic: torch.dtype | None = None) -> Extractor:
     how = replace(models.preprocessing(network.name), size=64)
-    return Extractor(network, how, torch.device("cpu"), 8, arithmetic=arithmetic, stages=Stages())
+    return Extractor(network, how, torch.device(DEVICE), 8, arithmetic=arithmetic, stages=Stages())
 
 
 def run(worker: Extractor, paths: Sequence[Path], cache: Path, *, view: int = 0, seed: int = 0) -> Table:
@@ -113,7 +114,7 @@ def test_the_key_is_all_that_a_row_depends_on(network: models.Network) -> None:
         replace(recipe, layer="x"),
         replace(recipe, preprocessing=replace(recipe.preprocessing, resize=70)),
         replace(recipe, precision="x"),
-        replace(recipe, device="cuda"),
+        replace(recipe, device="x"),
         recipe.of_view(1, 0),
         recipe.of_view(1, 1),
     ]

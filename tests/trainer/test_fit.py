@@ -13,6 +13,8 @@ from torch.nn import functional
 from trainer import fit
 from trainer.probabilities import Array
 
+from .hardware import DEVICE
+
 
 def apart(n: int = 60, classes: int = 3, width: int = 12) -> tuple[Array, Array]:
     """Features in which the classes are far from one another, and their labels."""
@@ -103,7 +105,7 @@ def test_a_plain_run_imports_no_compiler(painted: Path, tmp_path: Path, train: C
         "print('imported', *sorted({'torch._dynamo', 'torch._inductor', 'sympy', 'torchvision', 'matplotlib', "
         "'trainer.lbfgs', 'trainer.adam'} & set(sys.modules) - before)); sys.exit(code)"
     )
-    words = ["--data", str(painted), "--cache", str(tmp_path / "cache"), "--device", "cpu", "--batch-size", "8"]
+    words = ["--data", str(painted), "--cache", str(tmp_path / "cache"), "--device", DEVICE, "--batch-size", "8"]
     for more in ([], ["--epochs", "2"]):
         argv = [sys.executable, "-c", script, *words, "--out", str(tmp_path / f"plain{len(more)}"), *more]
         done = subprocess.run(argv, text=True, capture_output=True, timeout=120)

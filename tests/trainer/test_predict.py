@@ -17,6 +17,7 @@ from trainer import predict
 from trainer.errors import TrainerError
 
 from .conftest import COLOURS, paint
+from .hardware import DEVICE
 
 Train = Callable[..., tuple[Path, list[str]]]
 
@@ -57,7 +58,7 @@ def test_each_file_has_its_own_answer_in_training_and_after(trained: Path, paint
             assert labels[str(number)] == pytest.approx(prior, abs=1e-5)
         else:
             assert (labels[str(number)] > 0.5) == (number % 3 == 0)
-    done = run(trained, painted / "test" / "11.jpg", painted / "test", "--format", "json", "--device", "cpu")
+    done = run(trained, painted / "test" / "11.jpg", painted / "test", "--format", "json", "--device", DEVICE)
     assert done.returncode == 1
     assert all(f"{name}.jpg cannot be used" in done.stderr for name in (3, 8))
     assert "Traceback" not in done.stderr

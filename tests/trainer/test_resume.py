@@ -15,11 +15,13 @@ import pytest
 from trainer import checkpoint, data, job, weights
 from trainer.logbook import Logbook
 
+from .hardware import DEVICE
+
 Ready = Callable[[str], bool]
 
 
 def begin(root: Path, out: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
-    words = ["--data", str(root), "--out", str(out), "--cache", str(cache), "--device", "cpu", "--batch-size", "4"]
+    words = ["--data", str(root), "--out", str(out), "--cache", str(cache), "--device", DEVICE, "--batch-size", "4"]
     argv = [sys.executable, "-m", "trainer", *words, *more]
     return subprocess.Popen(argv, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -70,7 +72,7 @@ def test_struck_in_the_fit_it_ends_in_the_same_weights(painted: Path, tmp_path: 
 def run(root: Path, tmp_path: Path, *, resume: bool, epochs: int | None = None) -> list[str]:
     said: list[str] = []
     options = job.Options(
-        tmp_path / "out", tmp_path / "cache", "efficientnet_lite0", weights.Wanted(), epochs, 8, 0, "cpu", resume
+        tmp_path / "out", tmp_path / "cache", "efficientnet_lite0", weights.Wanted(), epochs, 8, 0, DEVICE, resume
     )
     job.Job(options, data.walk(root), said.append).run()
     return said

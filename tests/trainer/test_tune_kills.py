@@ -12,6 +12,7 @@ import pytest
 
 from trainer import checkpoint
 
+from .hardware import DEVICE
 from .nursery import Nursery, nursery
 
 TUNING = "tests.trainer.tuning"
@@ -25,7 +26,7 @@ def processes() -> Iterator[Nursery]:
 
 
 def fit(root: Path, out: Path, cache: Path) -> list[object]:
-    words = ["--data", root, "--out", out, "--cache", cache, "--device", "cpu", "--batch-size", 4, "--seed", 3]
+    words = ["--data", root, "--out", out, "--cache", cache, "--device", DEVICE, "--batch-size", 4, "--seed", 3]
     return [*words, "--epochs", 400, "--resume"]
 
 

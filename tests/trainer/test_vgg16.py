@@ -18,6 +18,7 @@ from trainer.errors import TrainerError
 from trainer.vgg16 import Vgg16
 
 from .conftest import COLOURS, paint
+from .hardware import DEVICE
 
 THREE = {"bird": (60, 180, 60), "cat": (200, 60, 40), "dog": (40, 60, 200)}
 
@@ -30,7 +31,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def vgg(cache: Path) -> Vgg16:
-    return Vgg16("efficientnet_lite0", cache=cache, device="cpu")
+    return Vgg16("efficientnet_lite0", cache=cache, device=DEVICE)
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_the_published_head_gives_what_the_whole_network_does(tmp_path: Path, pa
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_var.uniform_(0.5, 2)
     torch.save(network.whole.state_dict(), tmp_path / "weights.pth")
-    vgg = Vgg16(model, weights=tmp_path / "weights.pth", device="cpu")
+    vgg = Vgg16(model, weights=tmp_path / "weights.pth", device=DEVICE)
     imgs, _ = next(vgg.get_batches(painted / "train", batch_size=2))
     how = models.preprocessing(model)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (how.mean, how.std))
@@ -150,7 +151,7 @@ def test_the_published_head_gives_what_the_whole_network_does(tmp_path: Path, pa
 
 def test_two_fits_of_one_pass_are_one_of_two(painted: Path, cache: Path, tmp_path: Path) -> None:
     def made(seed: int = 0, cache: Path = cache) -> Vgg16:
-        return Vgg16("efficientnet_lite0", cache=cache, seed=seed, device="cpu")
+        return Vgg16("efficientnet_lite0", cache=cache, seed=seed, device=DEVICE)
 
     two = fitted(made(cache=tmp_path / "cold"), painted, nb_epoch=2)
     again = fitted(made(cache=tmp_path / "colder"), painted, nb_epoch=1)
@@ -190,7 +191,7 @@ def test_an_interrupted_fit_leaves_what_was_there(painted: Path, vgg: Vgg16, cac
         vgg.fit(*flows, nb_epoch=3)
     assert weight(vgg) == before
     vgg.fit(*flows, nb_epoch=2)
-    assert weight(vgg) == weight(fitted(Vgg16("efficientnet_lite0", cache=cache, device="cpu"), painted, nb_epoch=3))
+    assert weight(vgg) == weight(fitted(Vgg16("efficientnet_lite0", cache=cache, device=DEVICE), painted, nb_epoch=3))
 
 
 def test_three_classes(three: Path, vgg: Vgg16, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,7 +272,7 @@ def test_weights_are_kept_and_taken_up(three: Path, painted: Path, tmp_path: Pat
     fitted(vgg, three)
     vgg.save_weights(tmp_path / "ft0.safetensors")
     _, preds = vgg.test(three)
-    other = Vgg16("efficientnet_lite0", cache=cache, device="cpu")
+    other = Vgg16("efficientnet_lite0", cache=cache, device=DEVICE)
     other.load_weights(str(tmp_path / "ft0.safetensors"))
     assert other.classes == list(THREE)
     assert numpy.array_equal(other.test(three)[1], preds)
@@ -289,7 +290,7 @@ def test_weights_are_kept_and_taken_up(three: Path, painted: Path, tmp_path: Pat
 
     torch.save(models.build("resnet18").whole.state_dict(), tmp_path / "resnet18.pth")
     with pytest.raises(TrainerError, match="was learned on efficientnet_lite0"):
-        Vgg16("resnet18", weights=tmp_path / "resnet18.pth", device="cpu").load_weights(tmp_path / "ft0.safetensors")
+        Vgg16("resnet18", weights=tmp_path / "resnet18.pth", device=DEVICE).load_weights(tmp_path / "ft0.safetensors")
 
 
 def test_a_path_is_a_path(painted: Path, vgg: Vgg16, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +335,7 @@ def test_weights_that_cannot_be_had_are_one_sentence(tmp_path: Path, monkeypatch
     monkeypatch.setenv("GPU_WEIGHTS_MIRROR", "http://127.0.0.1:1")
     choices = r'Give a file at hand, Vgg16\("vgg16", weights=FILE\), or take Vgg16\("efficientnet_lite0"\)'
     with pytest.raises(TrainerError, match=f"the weights of vgg16 cannot be had from .*{choices}"):
-        Vgg16(device="cpu")
+        Vgg16(device=DEVICE)
     with pytest.raises(TrainerError, match=f"nowhere.pth cannot be read: .*{choices}"):
         Vgg16(weights=tmp_path / "nowhere.pth")
     with pytest.raises(errors.UsageError, match=r"there is no model resnet35\. The nearest names are .*resnet34"):
@@ -343,7 +344,7 @@ def test_weights_that_cannot_be_had_are_one_sentence(tmp_path: Path, monkeypatch
 
     headless = {k: v for k, v in models.build("resnet18").whole.state_dict().items() if not k.startswith("fc.")}
     torch.save(headless, tmp_path / "headless.pth")
-    vgg = Vgg16("resnet18", weights=tmp_path / "headless.pth", device="cpu")
+    vgg = Vgg16("resnet18", weights=tmp_path / "headless.pth", device=DEVICE)
     with pytest.raises(TrainerError, match="resnet18 has no head for ImageNet's classes"):
         vgg.predict(numpy.zeros((1, 3, 224, 224)), True)
 
@@ -361,7 +362,7 @@ def test_the_layers_are_told(vgg: Vgg16, painted: Path, capsys: pytest.CaptureFi
 
 def test_importing_it_takes_no_plotting_library(painted: Path) -> None:
     code = (
-        "import sys; from trainer.vgg16 import Vgg16, plots; vgg = Vgg16('efficientnet_lite0', device='cpu')\n"
+        f"import sys; from trainer.vgg16 import Vgg16, plots; vgg = Vgg16('efficientnet_lite0', device='{DEVICE}')\n"
         "next(vgg.get_batches(sys.argv[1]))\n"
         "sys.exit(str({'matplotlib', 'torchvision'} & sys.modules.keys() or '') or 0)"
     )

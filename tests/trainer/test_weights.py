@@ -21,6 +21,8 @@ import torchvision
 from trainer import checkpoint, data, job, models, names, weights
 from trainer.errors import TrainerError
 
+from .hardware import DEVICE
+
 
 @contextmanager
 def serving(path: Path, announced: int | None = None) -> Iterator[str]:
@@ -68,7 +70,7 @@ def test_vgg16_whole_from_a_server(painted: Path, tmp_path: Path) -> None:
     said: list[str] = []
     with serving(file) as url:
         wanted = weights.Wanted(url=f"{url}/vgg16.pth", sha256=digest)
-        options = job.Options(tmp_path / "out", tmp_path / "cache", "vgg16", wanted, 3, 4, 0, "cpu")
+        options = job.Options(tmp_path / "out", tmp_path / "cache", "vgg16", wanted, 3, 4, 0, DEVICE)
         result = job.Job(options, data.walk(painted, sample=True), said.append).run()
     assert sum(line.startswith("Epoch ") for line in said) == 3
     assert json.loads((tmp_path / "out" / "model.json").read_text())["weights"]["sha256"] == digest

@@ -16,6 +16,8 @@ from trainer.__main__ import Terminated, _terminate
 from trainer.images import Preprocessing
 from trainer.plan import Plan, Seams
 
+from .hardware import DEVICE
+
 HOW = Preprocessing(48, None, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -53,7 +55,7 @@ def main(arguments: list[str]) -> int:
     def say(line: str) -> None:
         print(line, flush=True)
 
-    seams = Seams(torch.device("cpu"), asked.out / "tune.safetensors", say, tell)
+    seams = Seams(torch.device(DEVICE), asked.out / "tune.safetensors", say, tell)
     how = replace(HOW, size=asked.size)
     try:
         tuned = tune.through(small(asked.model), (found.train, found.valid), how, plan, seams)
