@@ -19,7 +19,7 @@ from ..remote.failures import AuthRefused, ConnectionLost, NotSsh, Unreachable
 from . import cost, torchcheck
 from .desk import BOOT_SECONDS, Desk
 from .doctor import vital_signs
-from .images import imaging, watched
+from .images import imaging, see_through, watched
 from .plans import Preview, agree
 from .provision import NotReady, provision
 
@@ -88,13 +88,16 @@ def _cleared(desk: Desk, there: Imaging) -> Iterator[None]:
         yield
     finally:
         desk.reporter.line("removing the builder and what else the bake took")
-        last = State(BUILDER, "absent")
-        try:
-            there.clear()
-        except GpuError as error:
-            desk.reporter.line(f"not all of it could be removed: {error.what}; the next `gpu ami bake` does it")
-        else:
-            cost.note(desk, last)
+        see_through(desk, lambda: _clear(desk, there))
+
+
+def _clear(desk: Desk, there: Imaging) -> None:
+    try:
+        there.clear()
+    except GpuError as error:
+        desk.reporter.line(f"not all of it could be removed: {error.what}; the next `gpu ami bake` does it")
+    else:
+        cost.note(desk, State(BUILDER, "absent"))
 
 
 class Work:
@@ -135,6 +138,7 @@ class Work:
                     f"the builder did not come back from its reboot in {BOOT_SECONDS:.0f} s",
                     "Run the same command again; with --from ubuntu if its image is to blame",
                 )
+            self._check_it_runs()
             time.sleep(0.5)
         if self._unready:
             with self._connect() as fresh:
@@ -195,9 +199,17 @@ class Work:
             try:
                 return ssh.connect(self._address, wait=LOOK_SECONDS, say=self._desk.reporter.line)
             except (Unreachable, NotSsh):
-                # As long as it runs: one that somebody has ended is not waited for.
-                if time.monotonic() > deadline or self._there.builder().phase != "running":
+                self._check_it_runs()
+                if time.monotonic() > deadline:
                     raise
+
+    def _check_it_runs(self) -> None:
+        """One that somebody has ended is not waited for."""
+        if (phase := self._there.builder().phase) not in ("pending", "running"):
+            raise GpuError(
+                f"the builder is {'gone' if phase == 'absent' else phase}: somebody else has ended it",
+                "Run the same command again to begin anew",
+            )
 
 
 def _boot(connection: ssh.Connection) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -107,10 +107,20 @@ def _copy(desk: Desk, there: Imaging, region: str, plan: Plan) -> MachineImage:
         return copied
     finally:
         if not done:
-            clear_copies(desk, there, region)
+            see_through(desk, lambda: _clear_copies(desk, there, region))
 
 
-def clear_copies(desk: Desk, there: Imaging, region: str) -> None:
+def see_through(desk: Desk, removal: Callable[[], None]) -> None:
+    """Remove what costs, Ctrl-C or not: it is heard when that is done. A second one ends it."""
+    try:
+        removal()
+    except KeyboardInterrupt:
+        desk.reporter.line("still removing, so that nothing goes on costing; Ctrl-C again leaves the rest of it there")
+        removal()
+        raise
+
+
+def _clear_copies(desk: Desk, there: Imaging, region: str) -> None:
     desk.reporter.line(f"removing what is not finished in {region}")
     try:
         there.clear_copies(region)
