@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from moto.ec2.models import instance_types
 
 from orchestrator import pricelist, prices
 from orchestrator.errors import UsageError
@@ -113,3 +114,19 @@ def test_a_date_that_lies_ahead_keeps_no_price_for_ever() -> None:
     assert TOLD.fresh(NOW + timedelta(days=6, hours=23))
     assert not TOLD.fresh(NOW + timedelta(days=8))
     assert not TOLD.fresh(NOW, whole=True)
+
+
+def test_the_table_says_what_ec2_itself_says_of_each_type() -> None:
+    """As moto has it, whose answers to DescribeInstanceTypes are copies of EC2's."""
+    told = instance_types.INSTANCE_TYPES
+    for name, entry in prices.table().types.items():
+        if name not in told:
+            assert name.startswith(("p2.", "p3.")), f"{name} is a type that EC2 does not know"
+            continue
+        real = told[name]
+        cards = real.get("GpuInfo", {"Gpus": []})["Gpus"]
+        assert entry.vcpus == real["VCpuInfo"]["DefaultVCpus"], name
+        assert entry.memory_gb == pytest.approx(real["MemoryInfo"]["SizeInMiB"] / 1024, abs=0.1), name
+        assert entry.gpus == sum(card["Count"] for card in cards), name
+        for card in cards:
+            assert entry.gpu_memory_gb == pytest.approx(card["MemoryInfo"]["SizeInMiB"] / 1024, abs=0.1), name
