@@ -128,5 +128,8 @@ def _item_line(item: Item) -> str:
 def _removal(report: audits.Report) -> Iterator[str]:
     yield "a profile's things are removed, with all the waiting that it takes, by:"
     yield from (f"  gpu --profile {profile} destroy" for profile in report.profiles)
+    if baked := sorted({item.profile for item in report.items if item.resource == "image" and item.profile}):
+        yield "but for images of your own, which go by:"
+        yield from (f"  gpu --profile {profile} ami prune --keep 0" for profile in baked)
     yield "or one by one, in this order, with the same credentials:"
     yield from (f"  {item.removal}" for item in report.items if item.removal)
