@@ -142,9 +142,17 @@ def test_an_image_from_the_oven_to_the_bin(person: Person) -> None:
     assert [one["chosen"] for one in shelf["images"]] == [True] and shelf["start"]["image"] == document["image"]
     sold = person.json("cost")
     assert [one["type"] for one in sold["sessions"] if one["kind"] == "builder"].count("t3.medium") == 2
+    assert sold["per_month_images"] == pytest.approx(document["per_month"], abs=0.01)
+    assert "and your images: $" in person.gpu("cost").stdout
+    assert "gpu --profile sandbox ami prune --keep 0" in person.gpu("audit").stdout
 
+    assert "no longer there" not in shelf["start"]["why"] and "that is old" not in shelf["start"]["why"]
+    person.ec2.create_tags(
+        Resources=[document["image"]], Tags=[{"Key": "gpu:source", "Value": "ami-0123456789abcdef0"}]
+    )
     started = person.gpu("start", "-k", "t2")
     assert document["image"] in started.stderr and "your own" in started.stderr
+    assert "what it was baked from, ami-0123456789abcdef0, is no longer there: bake it anew" in started.stderr
     assert is_ready(person)
     kept = person.gpu("ami", "prune", "--keep", "0")
     assert "stays" in kept.stderr and person.census().ours["image"] == 1

@@ -75,6 +75,8 @@ def _lines(desk: Desk, found: verbs.Report) -> list[str]:
     if found.unpriced:
         lines.append(f"not in it: {found.unpriced} of the lines above, whose price is not known")
     lines.append(f"now: ${found.per_hour:.4f} an hour; ${found.per_month_stopped:.2f} a month with everything stopped")
+    if found.per_month_images:
+        lines.append(f"and your images: ${found.per_month_images:.2f} a month at most; `gpu ami prune` thins them out")
     if found.per_month_left_on is not None:
         month = f"${found.per_month_left_on:.2f}"
         lines.append(f"left on: {month} a month (730 hours) for {desk.kind}, for those who weigh a rented server")
@@ -99,6 +101,7 @@ def _document(desk: Desk, found: verbs.Report) -> dict[str, Any]:
         "per_hour_now": round(found.per_hour, 6),
         "per_month_stopped": round(found.per_month_stopped, 2),
         "per_month_left_on": None if found.per_month_left_on is None else round(found.per_month_left_on, 2),
+        "per_month_images": round(found.per_month_images, 2),
         "budget": found.budget,
         "rest": None if found.rest is None else round(found.rest, 4),
         "damaged": list(found.damaged),

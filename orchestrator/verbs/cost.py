@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from .. import bill, prices
 from ..bill import Charge
 from ..errors import GpuError
-from ..providers.base import Price, State
+from ..providers.base import HasImages, Price, State
 from ..sessions import Holding, Session, Sessions
 from . import own
 from .desk import Desk
@@ -38,6 +38,8 @@ class Report:
     """Of what exists, 730 hours, nothing running."""
     per_month_left_on: float | None
     """Of the selected machine, 730 hours, disk and address included; None where its price is not known."""
+    per_month_images: float
+    """At most, of the owner's images in the region: EC2 counts the blocks that are used. In no other number."""
     budget: float | None
     damaged: tuple[str, ...]
     """Entries of the ledger that cannot be read: the total lacks them."""
@@ -99,6 +101,7 @@ def report(desk: Desk, *, now: datetime | None = None) -> Report:
         per_hour=sum(charge.per_hour or 0.0 for charge in open_ones),
         per_month_stopped=kept_hour * prices.HOURS_A_MONTH,
         per_month_left_on=_left_on(desk, found),
+        per_month_images=0.0 if unchecked else _images(desk),
         budget=desk.profile.budget,
         damaged=tuple(str(file) for file in book.damaged()),
         unchecked=unchecked,
@@ -226,6 +229,17 @@ def _check(desk: Desk, now: datetime | None) -> str:
     except GpuError as error:
         return str(error)
     return ""
+
+
+def _images(desk: Desk) -> float:
+    provider = desk.provider()
+    if not isinstance(provider, HasImages):
+        return 0.0
+    try:
+        return sum(image.per_month for image in provider.imaging().images())
+    except GpuError as error:
+        desk.reporter.line(f"what images cost could not be asked: {error}")
+        return 0.0
 
 
 def _left_on(desk: Desk, found: list[Charge]) -> float | None:
