@@ -8,21 +8,19 @@ import secrets
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from trainer import run_folder
 
-from . import locks, places
+from . import locks, mirror, places
 from .notebook import clear
 from .notes import Places
 from .processes import signal_one
 from .records import read_facts, write_facts
 
 EX_BUSY = 75
-POLL_SECONDS = 0.2
 SOCKET_BYTES = 100
 """A UNIX socket's path may have a few more, on every system."""
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
@@ -53,7 +51,7 @@ class Keeper:
         if self._ended_by:
             # It came in the moment between the last look and the start.
             signal_one(self.jupyter.pid, signal.SIGTERM)
-        threading.Thread(target=self._mirror, daemon=True).start()
+        mirror.show(self.here.log)
         code = self.jupyter.wait()
         clear(self.here)
         return code
@@ -133,16 +131,3 @@ class Keeper:
         self._ended_by = self._ended_by or number
         if self.jupyter is not None:
             signal_one(self.jupyter.pid, signal.SIGTERM)
-
-    def _mirror(self) -> None:
-        """Show the log in the tmux window, for as long as there is one."""
-        try:
-            with self.here.log.open("rb") as log:
-                while True:
-                    piece = log.read(1 << 16)
-                    if piece:
-                        os.write(1, piece)
-                    else:
-                        time.sleep(POLL_SECONDS)
-        except OSError:
-            return

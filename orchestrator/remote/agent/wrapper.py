@@ -12,7 +12,7 @@ from typing import Any
 
 from trainer import run_folder
 
-from . import locks, places, turns
+from . import locks, mirror, places, turns
 from .phases import exit_code_of
 from .placement import Placement
 from .processes import signal_group
@@ -22,7 +22,6 @@ from .vacancy import NoSuchGpu
 EX_BUSY = 75
 EX_BAD_JOB = 78
 EX_NOT_FOUND = 127
-POLL_SECONDS = 0.2
 TURN_SECONDS = 1.0
 
 
@@ -45,7 +44,7 @@ class Wrapper:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._pass_on)
         self._sign(lock)
-        threading.Thread(target=self._mirror, daemon=True).start()
+        mirror.show(self.run / run_folder.LOG)
         code = self._supervise(lock)
         os.fsync(self.log)
         write_whole(self.run / run_folder.EXIT_CODE, b"%d\n" % code)
@@ -143,16 +142,3 @@ class Wrapper:
 
     def _say(self, text: str) -> None:
         os.write(self.log, text.encode(errors="surrogateescape") + b"\n")
-
-    def _mirror(self) -> None:
-        """Show the log in the tmux window, for as long as there is one."""
-        try:
-            with (self.run / run_folder.LOG).open("rb") as log:
-                while True:
-                    piece = log.read(1 << 16)
-                    if piece:
-                        os.write(1, piece)
-                    else:
-                        time.sleep(POLL_SECONDS)
-        except OSError:
-            return
