@@ -127,6 +127,8 @@ def load(run: Path) -> Predictor:
         raise _damaged(run) from error
     if head.weight.shape != (len(classes), network.width):
         raise _damaged(run)
+    # What was trained through the network answers by itself, with this head in its place.
+    network.set_head(head.module())
     return Predictor(network, head, how, classes, temperature, clip, digest, views)
 
 

@@ -154,17 +154,18 @@ def test_views_are_trained_on_and_kept(painted: Path, train: Train, tmp_path: Pa
 
 
 def test_through_the_network_and_back_from_its_files(painted: Path, train: Train) -> None:
-    plan = Plan(epochs=2, layers=1, batch=2, rates=(1e-4, 1e-3))
+    plan = Plan(epochs=2, layers=1, batch=2, rates=(1e-4, 1e-3), views=5)
     noisy(painted)
-    out, said = train(painted, plan=plan, find_rate=True, balanced=True)
+    # One pass leaves the head something to learn.
+    out, said = train(painted, plan=plan, find_rate=True, balanced=True, epochs=1)
     result = json.loads((out / "result.json").read_text())
     events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     tuned = [event for event in events if event["event"] == "tuned"]
     assert [event["epoch"] for event in tuned] == [0, 1, 2]
     assert (out / "rates.png").read_bytes().startswith(b"\x89PNG")
     assert not (out / "tuning.safetensors").exists()
-    helped = min(event["val_loss"] for event in tuned) < tuned[0]["val_loss"]
-    assert json.loads((out / "model.json").read_text())["views"] == (2 if helped else 0)
+    assert min(event["val_loss"] for event in tuned) < tuned[0]["val_loss"], "else the test asks nothing"
+    assert json.loads((out / "model.json").read_text())["views"] == 5
     assert any("is kept" in line for line in said)
     rows = predict.load(out).probabilities([painted / "test" / f"{name}.jpg" for name in answers(out)])
     assert numpy.allclose(rows[:, 1], list(answers(out).values()), atol=2e-3)
