@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -37,9 +37,13 @@ class Forward:
 
     @torch.inference_mode()
     def answers(self, pixels: Tensor) -> Tensor:
-        """`logits` as float64 on the CPU and without gradients; in two halves where memory does not suffice."""
+        """`logits` as float64 on the CPU and without gradients; in two halves where memory does not suffice, and in
+        float32 where float16 overflows."""
         try:
-            return self.logits(pixels).double().cpu()
+            found = self.logits(pixels)
+            if self.precision == torch.float16 and not found.isfinite().all():
+                found = replace(self, precision=torch.float32).logits(pixels)
+            return found.double().cpu()
         except (RuntimeError, MemoryError) as error:
             if not exhausted(error) or len(pixels) == 1:
                 raise

@@ -248,6 +248,16 @@ def test_views_are_the_mean_of_what_they_show_and_name_the_broken(painted: Path)
     assert all(not numpy.allclose(one, other) for one, other in itertools.pairwise(many))
 
 
+def test_an_answer_that_float16_cannot_hold_is_computed_again() -> None:
+    whole = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * HOW.size**2, 2))
+    torch.nn.init.constant_(whole[1].weight, 100.0)
+    try:
+        found = Forward(whole.to(HERE), HOW, HERE, torch.float16).answers(torch.full((2, HOW.size, HOW.size, 3), 255))
+    except RuntimeError as error:
+        pytest.skip(f"this torch has no float16 here: {error}")
+    assert found.isfinite().all() and found.abs().max() > 65504
+
+
 def test_the_rate_finder_leaves_the_network_and_finds_the_same_again(painted: Path, tmp_path: Path) -> None:
     network, heard = small(), Heard(tmp_path)
     before = copy.deepcopy(state(network))
