@@ -13,6 +13,8 @@ from typing import Any
 import numpy
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from . import run_folder
+
 # Broken metadata around sound pixels is no news to anybody; once for the process, for filters are not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -46,9 +48,9 @@ class Preprocessing:
 
 _FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 # All that Pillow's decoders are known to raise on hostile bytes.
-_DAMAGE = (
+DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, MemoryError,
-    ZeroDivisionError, AttributeError, struct.error, Image.DecompressionBombError,
+    ZeroDivisionError, AttributeError, RuntimeError, struct.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -80,7 +82,7 @@ def decode(content: bytes, how: Preprocessing, cut: Cut | None = None) -> numpy.
     if not content:
         raise Undecodable("it is empty")
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=run_folder.IMAGE_FORMATS) as image:
             # A JPEG can be decoded at 1/2, 1/4 or 1/8 for much less; twice the wanted size keeps the sharpness.
             wanted = 2 * (how.resize or how.size)
             image.draft("RGB", (wanted, wanted))
@@ -92,7 +94,7 @@ def decode(content: bytes, how: Preprocessing, cut: Cut | None = None) -> numpy.
             return numpy.asarray(fitted)
     except UnidentifiedImageError as error:
         raise Undecodable("it is of no image format that is known") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise Undecodable(str(error) or type(error).__name__) from error
 
 

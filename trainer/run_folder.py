@@ -46,6 +46,8 @@ QUARANTINE = ".quarantine"
 TMUX_SOCKET = "gpu"
 NOTEBOOK_SESSION = "gpu-notebook"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+"""Pillow's names of what these suffixes may hold: nothing else is tried on bytes of unknown origin."""
 
 _RUN_ID = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9_.-]+-[0-9a-f]{4}")
 _DATA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

@@ -22,6 +22,7 @@ import torch
 from PIL import Image, ImageOps
 from torch.nn import functional
 
+from . import images, run_folder
 from .sketch import Matrix
 
 Bits = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
@@ -140,10 +141,10 @@ def perceptual_hash(path: Path) -> tuple[Bits, Bits] | None:
     As in Zauner's "Implementation and benchmarking of perceptual image hash functions" (2010).
     """
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=run_folder.IMAGE_FORMATS) as image:
             image.draft("L", (64, 64))
             small = ImageOps.exif_transpose(image).convert("L").resize((32, 32), Image.Resampling.BILINEAR)
-    except (OSError, ValueError, SyntaxError):
+    except images.DAMAGE:
         return None
     pixels = numpy.asarray(small, dtype=numpy.float64)
     frequencies = (_COSINES @ pixels @ _COSINES.T).ravel()[1:]

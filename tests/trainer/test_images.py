@@ -102,6 +102,9 @@ def test_what_is_wrong_is_said_without_addresses() -> None:
         (b"", "it is empty"),
         (b"GIF, they said", "no image format"),
         (b"\0" * 100, "no image format"),
+        # Decoders that nobody asks for, one of which would start another program.
+        (b"DDS |" + b"\0" * 400, "no image format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image format"),
     ):
         with pytest.raises(Undecodable, match=words):
             decode(content, SQUASH)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from .. import run_folder
+from ..images import DAMAGE
+
 SIDE = 220
 _QUALITY = 72
 
@@ -23,13 +26,13 @@ def read(paths: Iterable[Path]) -> Mapping[Path, str]:
 
 def _one(path: Path) -> str:
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=run_folder.IMAGE_FORMATS) as image:
             image.draft("RGB", (SIDE, SIDE))
             small = _on_white(ImageOps.exif_transpose(image))
         small.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
         content = io.BytesIO()
         small.save(content, "JPEG", quality=_QUALITY)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except DAMAGE:
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
 
