@@ -128,8 +128,8 @@ def _check(asked: argparse.Namespace) -> None:
         for name in ("find_rate", "augment", "tta", "patience", "tune_epochs", "tune_rates"):
             if getattr(asked, name) != _parser().get_default(name):
                 raise UsageError(f"--{name.replace('_', '-')} is for training through the network", "Give --unfreeze")
-    if not 0 < asked.tune_rates[0] <= asked.tune_rates[1]:
-        raise UsageError("--tune-rates has a lowest rate that is not above 0 or above the highest", "Give LOW HIGH")
+    if not 0 < asked.tune_rates[0] <= asked.tune_rates[1] < math.inf:
+        raise UsageError("--tune-rates are not two rates above 0, the lower one first", "Give LOW HIGH")
     if asked.weights_url and not asked.weights_sha256:
         raise UsageError("--weights-url was given without --weights-sha256", "Give the sum of what is there")
     if asked.weights_sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", asked.weights_sha256):
@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--epochs", type=_positive, metavar="N", help="N passes; without it, the head is fitted to convergence")
     add("--sample", action="store_true", help="train and predict on sample/ alone")
     add("--batch-size", type=_positive, default=32, metavar="N", help="photographs at once (%(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="of the order of the photographs in a pass (%(default)s)")
+    add("--seed", type=_seed, default=0, metavar="N", help="of the order of the photographs in a pass (%(default)s)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (%(default)s)")
     add("--metric", choices=("log_loss", "accuracy"), default="log_loss", help="what the submission is scored by")
     add("--views", type=_natural, default=0, metavar="N", help="train on N random parts of each photograph too")
@@ -196,6 +196,13 @@ def _natural(text: str) -> int:
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return number
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 1 << 63:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more, of 63 bits")
     return number
 
 

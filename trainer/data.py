@@ -102,6 +102,16 @@ def _questions(test: Path) -> tuple[Question, ...]:
     return _unique(Question(path, path.stem) for path in found)
 
 
+def nothing_to_predict(root: Path) -> str:
+    """Why a data set has no questions, in words."""
+    test = root / run_folder.TEST
+    if not test.is_dir():
+        return f"there is no {run_folder.TEST}/ in {root}"
+    below = sorted({path.parent for path in test.rglob("*") if path.suffix.lower() in run_folder.IMAGE_SUFFIXES})
+    where = f"; there are some in {below[0].relative_to(root)}/, move them up" if below else ""
+    return f"no photograph lies in {test}{where}"
+
+
 def _unique(questions: Iterator[Question]) -> tuple[Question, ...]:
     by_id: dict[str, Question] = {}
     for question in questions:

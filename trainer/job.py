@@ -30,7 +30,7 @@ from . import (
     weights,
 )
 from .calibration import Calibration
-from .data import DataSet
+from .data import DataSet, nothing_to_predict
 from .features import Extractor
 from .forward import Forward
 from .logbook import Logbook
@@ -104,25 +104,62 @@ class Job:
         """Train, write every file, and return what result.json holds."""
         out = self.options.out
         torch.manual_seed(self.options.seed)
+        # What can be refused is, before the files of an earlier run go.
+        ready = _Ready.of(self.options, self.data, self.say)
         artefacts.clear(out, keep=self.options.resume)
         checkpoint.sweep(out)
         with (out / run_folder.METRICS).open("w", encoding="utf-8") as events:
             log = Logbook(events, self.say, self.stages.began)
-            result = _Training(self, log).run()
+            result = _Training(self, ready, log).run()
             log.event("end", **{key: result[key] for key in ("accuracy", "log_loss", "seconds")})
         artefacts.close(out)
         return result
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """What a training needs besides its data. `form` None: there is nothing to submit."""
+
+    form: submission.Form | None
+    processor: torch.device
+    source: weights.Weights
+
+    @classmethod
+    def of(cls, options: Options, data: DataSet, say: Say) -> _Ready:
+        """Say what is about to be done. TrainerError where it cannot be, or where nobody would take the submission."""
+        form = cls._form(options, data, say)
+        processor = device.choose(options.device)
+        what = "the sample of " if data.sample else ""
+        say(
+            f"{options.model} on {what}{data.root.name}: {len(data.train)} to train, "
+            f"{len(data.valid)} to validate, {len(data.test)} to predict, {len(data.classes)} classes, "
+            f"on {device.words(processor)}"
+        )
+        if not data.test:
+            say(f"{nothing_to_predict(data.root)}: no submission will be written")
+        return cls(form, processor, weights.obtain(options.model, options.wanted, options.cache, say))
+
+    @staticmethod
+    def _form(options: Options, data: DataSet, say: Say) -> submission.Form | None:
+        if not data.test:
+            return None
+        # A sample's photographs are not those that the competition asks for.
+        sample = None if data.sample else submission.find_sample(data.root)
+        ids = [question.id for question in data.test]
+        form = submission.Form.of(data.classes, ids, metric=options.metric, sample=sample)
+        if sample and len(form.columns) == 1:
+            say(f"the column {form.header[1]} of the submission is the probability of {data.classes[form.columns[0]]}")
+        return form
+
+
 class _Training:
     """A job under way."""
 
-    def __init__(self, job: Job, log: Logbook) -> None:
+    def __init__(self, job: Job, ready: _Ready, log: Logbook) -> None:
         self.options, self.data, self.stages, self.log = job.options, job.data, job.stages, log
-        self.form = self._form()
-        self.processor = device.choose(self.options.device)
-        self._introduce()
-        self.source = weights.obtain(self.options.model, self.options.wanted, self.options.cache, log.say)
+        self.form, self.processor, self.source = ready.form, ready.processor, ready.source
+        counts = {"train": len(self.data.train), "valid": len(self.data.valid), "test": len(self.data.test)}
+        log.event("start", model=self.options.model, classes=list(self.data.classes), **counts)
 
     def run(self) -> dict[str, Any]:
         options, data = self.options, self.data
@@ -147,29 +184,6 @@ class _Training:
         result = self._result(calibration, found, head)
         self._write_papers(found, calibration.probabilities(outcome.valid), result)
         return result
-
-    def _form(self) -> submission.Form | None:
-        """Before anything is computed: a submission that nobody would take is said at once."""
-        data = self.data
-        if not data.test:
-            return None
-        # A sample's photographs are not those that the competition asks for.
-        sample = None if data.sample else submission.find_sample(data.root)
-        ids = [question.id for question in data.test]
-        return submission.Form.of(data.classes, ids, metric=self.options.metric, sample=sample)
-
-    def _introduce(self) -> None:
-        data = self.data
-        what = "the sample of " if data.sample else ""
-        self.log.say(
-            f"{self.options.model} on {what}{data.root.name}: {len(data.train)} to train, "
-            f"{len(data.valid)} to validate, {len(data.test)} to predict, {len(data.classes)} classes, "
-            f"on {device.words(self.processor)}"
-        )
-        if not data.test:
-            self.log.say(f"there is no {run_folder.TEST}/ in {data.root}: no submission will be written")
-        counts = {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)}
-        self.log.event("start", model=self.options.model, classes=list(data.classes), **counts)
 
     def _fit(self, found: rows.Rows) -> fit.Head:
         options, classes = self.options, len(self.data.classes)
@@ -236,10 +250,17 @@ class _Training:
             model = artefacts.Model(outcome.network, data.classes, calibration, self.source, data.sample, outcome.views)
             model.write(out)
         if self.options.onnx:
-            how = models.preprocessing(outcome.network.name)
-            facts = (data.classes, calibration.temperature, calibration.edge)
-            exported = onnxfile.Model(outcome.network.name, outcome.network.whole, how, *facts)
-            onnxfile.write(out / run_folder.ONNX, exported, [photo.path for photo in data.valid], self.log.say)
+            with self.stages.during("onnx"):
+                self._write_onnx(outcome, calibration)
+
+    def _write_onnx(self, outcome: _Outcome, calibration: Calibration) -> None:
+        how = models.preprocessing(outcome.network.name)
+        facts = (self.data.classes, calibration.temperature, calibration.edge)
+        exported = onnxfile.Model(outcome.network.name, outcome.network.whole, how, *facts, outcome.views != 1)
+        if outcome.views > 2:
+            self.log.say(f"{run_folder.ONNX} has 2 of the {outcome.views} looks: its answers differ a little")
+        photographs = [photo.path for photo in self.data.valid]
+        onnxfile.write(self.options.out / run_folder.ONNX, exported, photographs, self.log.say)
 
     def _write_submission(self, outcome: _Outcome, calibration: Calibration, found: rows.Rows) -> None:
         """A photograph that cannot be read gets the training set's share of each class."""

@@ -1,8 +1,9 @@
 """model.onnx: the whole network with its preprocessing, mirror image and calibration, for programs without torch.
 
 Its input `pixels` is (n, size, size, 3), bytes, RGB, as images.decode makes them; its output `probabilities` is
-(n, classes), the same numbers as `gpu predict` gives. The file is believed only after it has answered about real
-photographs as torch does.
+(n, classes), those of `gpu predict` but for what short floats change there. Of a network that is looked through more
+than twice, it has the first two looks. The file is believed only after it has answered about real photographs as
+torch does.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Model:
     classes: Sequence[str]
     temperature: float
     clip: float
+    mirrored: bool = True
+    """Whether a logit is the mean over a photograph and its mirror image."""
 
 
 class _Answering(nn.Module):
@@ -52,13 +55,14 @@ class _Answering(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.whole = model.whole
+        self.mirrored = model.mirrored
         self.cool, self.clip, self.classes = 1 / model.temperature, model.clip, len(model.classes)
         self.mean = torch.tensor(model.how.mean).view(1, 3, 1, 1) * 255
         self.std = torch.tensor(model.how.std).view(1, 3, 1, 1) * 255
 
     def forward(self, pixels: Tensor) -> Tensor:
         planes = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        logits = (self.whole(planes) + self.whole(planes.flip(3))) / 2
+        logits = (self.whole(planes) + self.whole(planes.flip(3))) / 2 if self.mirrored else self.whole(planes)
         return torch.softmax(logits * self.cool, dim=1) * (1 - self.classes * self.clip) + self.clip
 
 
@@ -141,6 +145,6 @@ def _described(content: bytes, model: Model) -> bytes:
         "classes": list(model.classes),
         "preprocessing": model.how.document(),
     }
-    facts |= {"temperature": model.temperature, "clip": model.clip, "mirrored": True}
+    facts |= {"temperature": model.temperature, "clip": model.clip, "mirrored": model.mirrored}
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in facts.items()})
     return bytes(proto.SerializeToString())

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import sys
 import tempfile
@@ -20,6 +18,7 @@ from . import names, run_folder
 from .data import natural
 from .endings import ending
 from .errors import TrainerError
+from .plain import csv_line, printable
 
 if TYPE_CHECKING:
     import torch
@@ -200,15 +199,13 @@ class Sheet:
                 yield [str(answer.path), *(cell for pair in pairs for cell in pair)]
 
     def _table(self, answers: Sequence[Answer]) -> str:
-        rows = [[_printable(cell) for cell in row] for row in self._rows(answers)]
+        rows = [[printable(cell) for cell in row] for row in self._rows(answers)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
         return "".join(f"{line.rstrip()}\n" for line in lines)
 
     def _csv(self, answers: Sequence[Answer]) -> str:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(self._rows(answers))
-        return text.getvalue()
+        return "".join(map(csv_line, self._rows(answers)))
 
     def _json(self, answers: Sequence[Answer]) -> str:
         return json.dumps([self._entry(answer) for answer in answers], indent=1) + "\n"
@@ -219,11 +216,6 @@ class Sheet:
         best = self.best(answer)
         top = [{"class": name, "probability": value} for name, value in best]
         return {"file": str(answer.path), "class": best[0][0], "probability": best[0][1], "top": top}
-
-
-def _printable(text: str) -> str:
-    """A file's name must not drive the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -242,7 +234,7 @@ def _predict(asked: argparse.Namespace) -> int:
     sys.stdout.flush()
     broken = [answer for answer in answers if answer.fault]
     for answer in broken:
-        print(f"error: {_printable(str(answer.path))} cannot be used: {answer.fault}", file=sys.stderr)
+        print(f"error: {printable(str(answer.path))} cannot be used: {answer.fault}", file=sys.stderr)
     return 1 if broken else 0
 
 

@@ -56,6 +56,8 @@ class Source:
             return self.extractor.run(paths, store, log.say, left=log.estimate)
         finally:
             store.save()
+            if store.fault:
+                log.say(f"warning: {self.cache} keeps no features ({store.fault}): another run computes them again")
 
 
 def compute(data: DataSet, source: Source, log: Logbook, *, views: int = 0, seed: int = 0) -> Rows:

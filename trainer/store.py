@@ -28,6 +28,8 @@ class Store:
         self.recipe = recipe
         self.folder = cache / "features" / recipe.key()[:32]
         self.damaged = 0
+        self.fault = ""
+        """Why the last attempt to write failed: the rows that are new are in memory alone."""
         self._width = width
         self._rows: dict[bytes, Row] = {}
         self._fresh: list[bytes] = []
@@ -53,7 +55,9 @@ class Store:
         fresh = {digest: row for digest, row in rows.items() if digest not in self._rows}
         self._rows.update(fresh)
         self._fresh.extend(fresh)
-        if len(self._fresh) >= _SHARD or time.monotonic() - self._saved > _SAVE_SECONDS:
+        # On a full disk all that has gathered would be hashed and written for nothing with each batch.
+        full = len(self._fresh) >= _SHARD and not self.fault
+        if full or time.monotonic() - self._saved > _SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
@@ -67,9 +71,12 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             name = f"{hashlib.sha256(content).hexdigest()}.safetensors"
             checkpoint.write_bytes(self.folder / name, content)
-        except OSError:
+        except OSError as error:
+            self.fault = error.strerror or str(error)
+            self._saved = time.monotonic()
             return
         self._fresh.clear()
+        self.fault = ""
         self._saved = time.monotonic()
 
     def _read(self, path: Path) -> None:

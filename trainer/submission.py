@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -11,6 +12,7 @@ from pathlib import Path, PurePath
 from . import run_folder
 from .data import natural
 from .errors import TrainerError, UsageError
+from .plain import csv_line
 
 LOG_LOSS = "log_loss"
 ACCURACY = "accuracy"
@@ -90,26 +92,31 @@ class Form:
                 f"the photographs do not fit {sample}: {'; '.join(faults)}",
                 "Mend the data set, or take the file away to submit without it",
             )
-        columns = () if metric == ACCURACY else (1,) if single else tuple(classes.index(name) for name in header[1:])
+        # A single column is the second class's, unless it has the name of the first.
+        columns = tuple(classes.index(name) if name in classes else 1 for name in header[1:])
         names = tuple(given.rows) if given else ()
-        return cls(header, _as_in(names, ids), columns, _labels(classes, given))
+        return cls(header, _as_in(names, ids), () if metric == ACCURACY else columns, _labels(classes, given))
 
     def table(self, rows: Sequence[Sequence[float]]) -> bytes:
         """The CSV of the probabilities `rows`, one for each photograph, in natural order of the ids.
 
         Ids whose bytes are no UTF-8 keep their bytes.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.header)
+        places = _places(min((row[column] for row in rows for column in self.columns), default=1.0))
+        lines = [csv_line(self.header)]
         for name, row in sorted(zip(self.ids, rows, strict=True), key=lambda pair: natural(pair[0])):
-            writer.writerow([name, *self._cells(row)])
-        return text.getvalue().encode("utf-8", "surrogateescape")
+            lines.append(csv_line([name, *self._cells(row, places)]))
+        return "".join(lines).encode("utf-8", "surrogateescape")
 
-    def _cells(self, row: Sequence[float]) -> list[str]:
+    def _cells(self, row: Sequence[float], places: int) -> list[str]:
         if not self.columns:
             return [self.labels[max(range(len(row)), key=row.__getitem__)]]
-        return [f"{row[column]:.6f}" for column in self.columns]
+        return [f"{row[column]:.{places}f}" for column in self.columns]
+
+
+def _places(least: float) -> int:
+    """Decimals: six, and more where the least probability would else lose digits, and what it was clipped to."""
+    return max(6, 2 - math.floor(math.log10(least))) if 0 < least < 1 else 6
 
 
 def check(file: Path, sample: Path) -> None:

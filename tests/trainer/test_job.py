@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from trainer import predict
+from trainer import predict, weights
 from trainer.errors import TrainerError
 from trainer.plan import Plan
 
@@ -76,6 +76,11 @@ def test_without_a_test_folder_it_says_so(painted: Path, train: Train) -> None:
     out, said = train(painted)
     assert not (out / "submission.csv").exists()
     assert any("no submission" in line for line in said)
+    (painted / "elsewhere").rename(painted / "test.zip")
+    (painted / "test").mkdir()
+    (painted / "test.zip").rename(painted / "test" / "inner")
+    _, said = train(painted)
+    assert any("there are some in test/inner/" in line for line in said)
 
 
 def test_a_sample_marks_its_submission(painted: Path, train: Train) -> None:
@@ -106,6 +111,8 @@ def _real(root: Path) -> Path:
     ("arguments", "code", "words"),
     [
         (["--epochs", "0"], 2, "not 1 or more"),
+        (["--seed", "-1"], 2, "not 0 or more"),
+        (["--unfreeze", "--tune-rates", "1e-5", "inf"], 2, "two rates above 0"),
         (["--model", "vgg61"], 2, "vgg16"),
         (["--weights-url", "http://127.0.0.1:1/x"], 2, "--weights-sha256"),
         ([], 1, "no data set at"),
@@ -133,6 +140,30 @@ def test_classes_by_name_where_accuracy_counts(painted: Path, train: Train) -> N
     with (out / "submission.csv").open() as file:
         rows = {row["name"]: row["animal"] for row in csv.DictReader(file)}
     assert rows == {name: "dog" if int(name[:-4]) % 2 else "cat" for name in ids}
+
+
+def test_a_run_that_cannot_begin_leaves_the_finished_one(painted: Path, train: Train, tmp_path: Path) -> None:
+    out, _ = train(painted)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(TrainerError, match="nosuch"):
+        train(painted, wanted=weights.Wanted(tmp_path / "nosuch.pth"))
+    (painted / "sample_submission.csv").write_text("id,label\n99,0.5\n")
+    with pytest.raises(TrainerError, match="no photograph for 99"):
+        train(painted)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_any_name_of_a_class_and_any_cache_will_do(painted: Path, train: Train, tmp_path: Path) -> None:
+    name = "-c\n<b>at\r"
+    for part in ("train", "valid"):
+        (painted / part / "cat").rename(painted / part / name)
+    (painted / "test" / "1.jpg").rename(painted / "test" / "1\r2.jpg")
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    out, said = train(painted)
+    assert (out / "SHA256SUMS").exists()
+    with (out / "submission.csv").open(newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == ["1\r2", *map(str, range(2, 12))]
+    assert sum("keeps no features" in line for line in said) == 1
 
 
 def test_a_test_set_that_is_not_the_competition_s_is_refused_first(painted: Path, train: Train) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -64,6 +65,15 @@ def test_the_file_answers_as_torch_does(tmp_path: Path, photographs: list[Path])
     assert Preprocessing.from_document(facts["preprocessing"]) == HOW
     evaluator = pytest.importorskip("onnx.reference").ReferenceEvaluator(proto)
     assert numpy.allclose(evaluator.run(None, {"pixels": pixels})[0], found, atol=1e-5)
+
+
+def test_of_one_look_it_has_one(tmp_path: Path, photographs: list[Path]) -> None:
+    pytest.importorskip("onnx")
+    made = replace(model(), mirrored=False)
+    assert onnxfile.write(tmp_path / "model.onnx", made, photographs, print)
+    pixels = numpy.stack([decode(path.read_bytes(), HOW) for path in photographs[:3]])
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert not numpy.allclose(onnxfile.answers(content, pixels), onnxfile.answers(content, pixels[:, :, ::-1].copy()))
 
 
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path, photographs: list[Path]) -> None:

@@ -31,6 +31,14 @@ def test_every_id_is_submitted_once_in_numeric_order(numbers: list[int]) -> None
     assert list(csv.reader(io.StringIO(text))) == [["id", "label"], *([str(n), "0.750000"] for n in sorted(numbers))]
 
 
+@given(st.lists(st.text(), unique=True, min_size=1, max_size=5), st.floats(1e-12, 0.5))
+def test_any_id_and_any_probability_arrive(ids: list[str], least: float) -> None:
+    content = Form.of(("cat", "dog"), ids).table([[1 - least, least] for _ in ids])
+    header, *lines = csv.reader(io.StringIO(content.decode("utf-8", "surrogatepass"), newline=""))
+    assert header == ["id", "label"] and sorted(line[0] for line in lines) == sorted(ids)
+    assert all(float(line[1]) == pytest.approx(least, rel=0.02, abs=5e-7 if least > 1e-4 else 0) for line in lines)
+
+
 def test_more_classes_have_a_column_each() -> None:
     text = submission.table(("a", "b, c", "d"), ["x"], [[0.2, 0.3, 0.5]]).decode()
     assert text == 'id,a,"b, c",d\nx,0.200000,0.300000,0.500000\n'
@@ -61,6 +69,8 @@ def test_the_samples_header_and_ids_are_followed(tmp_path: Path) -> None:
     [
         ("image,target\nx,0.5\n", "log_loss", "x,0.900000"),
         ("id,cat,dog\nx,0.5,0.5\n", "log_loss", "x,0.100000,0.900000"),
+        ("id,cat\nx,0.5\n", "log_loss", "x,0.100000"),
+        ("id,dog\nx,0.5\n", "log_loss", "x,0.900000"),
         ("id,label\nx,0\n", "accuracy", "x,1"),
         ("id,label\nx,cat\n", "accuracy", "x,dog"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ..plain import printable
 from .charts import Axis
 from .facts import Array, Facts
 from .performance import MATRIX
@@ -149,7 +150,7 @@ def _shade(colour: str, strength: float) -> tuple[int, ...]:
 
 def _drawable(name: str) -> str:
     """Pillow's own font has Latin letters only; the rest is spelled out, so that two names never look the same."""
-    return name.encode("latin-1", "backslashreplace").decode("latin-1")[:40]
+    return printable(name).encode("latin-1", "backslashreplace").decode("latin-1")[:40]
 
 
 def _short(canvas: _Canvas, name: str, room: float) -> str:
