@@ -19,6 +19,15 @@ def ending(work: Callable[[], int], remedy: str) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return _failed(f"{error.strerror or error}{where}. {remedy}.")
+    except (MemoryError, RuntimeError) as error:
+        if "torch" not in sys.modules:
+            raise
+        from .forward import exhausted, sentence
+
+        if not exhausted(error):
+            raise
+        more = "Take a smaller model or batch, unfreeze fewer layers, or take a machine with more memory"
+        return _failed(f"memory does not suffice ({sentence(error)}). {more}.")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

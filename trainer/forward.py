@@ -60,6 +60,11 @@ def exhausted(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in said for words in _EXHAUSTED)
 
 
+def sentence(error: BaseException) -> str:
+    """The first of what it says: torch goes on for a page."""
+    return str(error).partition("\n")[0].partition(". ")[0].rstrip(".") or type(error).__name__
+
+
 def release(device: torch.device) -> None:
     """Give back what a failed step held, in the allocator's cache too."""
     gc.collect()

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from .batches import Batch
 from .errors import TrainerError
-from .forward import Forward, exhausted, release
+from .forward import Forward, exhausted, release, sentence
 
 
 @dataclass
@@ -37,9 +37,8 @@ class Gradient:
                 if not exhausted(error):
                     raise
                 if self.size == 1:
-                    said = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
                     raise TrainerError(
-                        f"memory does not suffice for one photograph at a time ({said})",
+                        f"memory does not suffice for one photograph at a time ({sentence(error)})",
                         "Unfreeze fewer layers, or take a machine with more memory",
                     ) from error
             # Only here, where the error has let go of what the failed step held.
