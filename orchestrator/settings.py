@@ -123,9 +123,10 @@ class Settings:
         new.replace(self.file)
 
 
-def load(file: Path) -> Settings:
-    """Read the configuration; a file that is not there is an empty one. GpuError says which line is wrong."""
-    document = _parse(file)
+def load(file: Path, *, named: bool = False) -> Settings:
+    """Read the configuration; GpuError says which line is wrong. A file that is not there is an empty one, unless it
+    was `named`: its budget would be missed."""
+    document = _parse(file, named)
     profiles = dict(BUILT_IN)
     sections = document.get("profiles") or {}
     if not isinstance(sections, dict):
@@ -138,11 +139,15 @@ def load(file: Path) -> Settings:
     return settings
 
 
-def _parse(file: Path) -> dict[str, Any]:
+def _parse(file: Path, named: bool) -> dict[str, Any]:
     try:
         text = file.read_text("utf-8")
-    except FileNotFoundError:
-        return {}
+    except FileNotFoundError as error:
+        if not named:
+            return {}
+        raise UsageError(
+            f"there is no configuration {file}", "Check the path that --config or GPU_CONFIG gives"
+        ) from error
     except UnicodeDecodeError as error:
         raise GpuError(f"{file} is not text in UTF-8, at byte {error.start}", "Mend it, or move it away") from error
     except OSError as error:

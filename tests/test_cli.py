@@ -88,6 +88,20 @@ def test_flag_then_environment_then_file(
     assert "no profile flag" in run(capsys, "--config", str(file), "--profile", "flag", "ip")[2]
 
 
+@pytest.mark.parametrize("words", [("--config", "nope.yaml", "data", "ls"), ("data", "ls", "--config", "nope.yaml")])
+def test_a_configuration_that_is_not_there_is_said(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert "there is no configuration nope.yaml" in err
+
+
+def test_so_is_that_of_the_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPU_CONFIG", "nope.yaml")
+    assert "there is no configuration nope.yaml" in run(capsys, "data", "ls")[2]
+    monkeypatch.setenv("GPU_CONFIG", "")
+    assert run(capsys, "data", "ls")[0] == 0
+
+
 @pytest.mark.parametrize(
     "words", [("strat",), ("start", "--kidn", "p2"), ("train",), ("data", "prepare", "x"), ("cancel",)]
 )

@@ -26,6 +26,11 @@ def test_no_file_is_the_sandbox(tmp_path: Path) -> None:
     assert not found.default_chosen
 
 
+def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no configuration .*nowhere\.yaml"):
+        settings.load(tmp_path / "nowhere.yaml", named=True)
+
+
 def test_a_section_stands_over_the_built_in_profile(tmp_path: Path) -> None:
     found = settings.load(write(tmp_path, "default: aws\nprofiles:\n  aws: {region: eu-west-1, disk_gb: 50}\n"))
     assert (found.profile().region, found.profile().disk_gb, found.profile().provider) == ("eu-west-1", 50, "aws")

@@ -36,7 +36,7 @@ class Given:
         return Home.from_environment()
 
     def settings(self) -> Settings:
-        return settings.load(self.config or self.home.config_file)
+        return settings.load(self.config or self.home.config_file, named=self.config is not None)
 
     def desk(self) -> Desk:
         """Where the verb works. On a terminal the profile it acts on is named."""
