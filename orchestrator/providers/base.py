@@ -131,6 +131,9 @@ class Numbered(Protocol):
     def kind_of(self, machine_id: str) -> str | None:
         """The kind that the profile's machine of this id is of now; None where the profile has no such machine."""
 
+    def others(self) -> Sequence[State]:
+        """The profile's machines of other kinds that there are now, running or not; without their addresses."""
+
 
 @runtime_checkable
 class Admitting(Protocol):

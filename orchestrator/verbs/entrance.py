@@ -10,7 +10,7 @@ from ..errors import MachineAbsent, ToolMissing
 from ..remote.openssh import config_block
 from ..remote.visit import NotReached, Visit, visit
 from ..state import lock
-from . import own
+from . import own, selection
 from .desk import DOOR_SECONDS, Desk
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def get(desk: Desk, kind: str | None = None) -> str:
     if kind is not None:
         desk.state_file.select_kind(kind)
     if state.machine_id is None:
+        if kind is not None:
+            desk.reporter.line(f"commands act on {kind} from now on")
+        for sentence in selection.others(desk, kind or desk.kind):
+            desk.reporter.line(sentence)
         raise MachineAbsent(kind or desk.kind, desk.profile.name)
     return state.machine_id
 

@@ -6,9 +6,13 @@ from .conftest import Evening
 
 
 def test_two_kinds_live_side_by_side(evening: Evening) -> None:
+    said = {}
     for kind in ("t2", "p2"):
-        evening.gpu("get", kind, code=1)
+        said[kind] = evening.gpu("get", kind, code=1).stderr
         evening.gpu("start")
+    assert "commands act on t2 from now on\ngpu: there is no t2 machine" in said["t2"]
+    other = "the t2 machine is running, $0.0116 an hour on AWS; to act on it: gpu get t2\n"
+    assert f"commands act on p2 from now on\n{other}gpu: there is no p2 machine" in said["p2"]
     ids = {kind: evening.gpu(f"get-{kind}").stdout.strip() for kind in ("t2", "p2")}
     assert len(set(ids.values())) == 2
     assert evening.json("status")["machine"] == ids["p2"]

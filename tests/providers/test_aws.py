@@ -129,8 +129,14 @@ def test_two_kinds_share_the_network_and_go_together(cloud: Cloud) -> None:
     assert counts(cloud) == {**dict.fromkeys(counts(cloud), 1), "machines": 2, "addresses": 2}
     ids = {kind: cloud.provider(kind).state().machine_id for kind in ("t2", "g4dn.xlarge")}
     assert {kind: cloud.provider("p2").kind_of(machine) for kind, machine in ids.items()} == {k: k for k in ids}
+    told = cloud.provider("t2").others()
+    assert [(other.kind, other.phase, other.machine_id) for other in told] == [
+        ("g4dn.xlarge", "running", ids["g4dn.xlarge"])
+    ]
+    assert told[0].price == cloud.provider("g4dn.xlarge").state().price
     cloud.remove()
     assert cloud.provider().kind_of(ids["t2"]) is None
+    assert cloud.provider("p2").others() == []
     assert set(counts(cloud).values()) == {0}
     assert not list((cloud.home.state / "known_hosts").iterdir())
     assert not list(cloud.home.keys.glob("*-host"))

@@ -136,6 +136,13 @@ class AwsProvider:
         alive = (machine for machine in self._ec2.machines() if machine.phase in ALIVE)
         return next((machine.kind for machine in alive if machine.id == machine_id), None)
 
+    def others(self) -> list[State]:
+        return [
+            State(m.kind, m.phase, m.id, None, m.type, m.launched, self._plans.price(m.type, spot=m.spot), m.spot)
+            for m in self._ec2.machines()
+            if m.phase in ALIVE and m.kind not in ("", BUILDER, self._kind)
+        ]
+
     def admit(self) -> bool:
         # Looked at before the lock: a door that is open needs nobody to wait for another command.
         if not self._plans.entrance(self._kind, self._ec2.inventory()).steps:
