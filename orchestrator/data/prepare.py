@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trainer.run_folder import QUARANTINE, SAMPLE, TEST, TRAIN, VALID
 
-from ..errors import GpuError
+from ..errors import GpuError, UsageError
 from ..reporter import Reporter
 from . import archives as reading
 from . import decoding, holdout, staging
@@ -34,8 +34,7 @@ def prepare(
     data = DataSet(root, checked_name(name))
     shares = shares or Shares()
     with staging.disk_errors(root):
-        hashes = sorted(_digest(path, named=len(archives) > 1) for path in archives)
-        recipe = {"sha256": hashes, "seed": seed, "shares": shares.document()}
+        recipe = {"sha256": _digests(archives), "seed": seed, "shares": shares.document()}
         if staging.already_made(root, name, recipe):
             reporter.line(f"{data.path} is ready: the same archives made it")
             return data.counts()
@@ -59,21 +58,43 @@ def prepare(
     return data.counts()
 
 
-def _digest(path: Path, *, named: bool) -> str:
-    """`named`: of several sources the name may be that of a class."""
+def _digests(archives: Sequence[Path]) -> list[str]:
+    """What the recipe says of the sources. UsageError for one that is given twice: its images would be on both sides
+    of the split."""
+    found: dict[str, Path] = {}
+    digests = []
+    for path in archives:
+        content, whole = _digest(path, named=len(archives) > 1)
+        if content in found:
+            raise UsageError(f"{found[content]} and {path} hold the same", "Give each archive or folder once")
+        found[content] = path
+        digests.append(whole)
+    return sorted(digests)
+
+
+def _digest(path: Path, *, named: bool) -> tuple[str, str]:
+    """Of the content alone, and of all that the images' places come from. `named`: of several sources the name may be
+    that of a class."""
     if not path.exists():
         raise GpuError(f"there is no archive {path}", "Check its path")
-    digest = hashlib.sha256()
+    content, whole = hashlib.sha256(), hashlib.sha256()
     if named and not part_of(name := stem(str(path))):
-        digest.update(os.fsencode(name) + b"\0")
+        whole.update(os.fsencode(name) + b"\0")
+    for data in _contents(path):
+        content.update(data)
+        whole.update(data)
+    return content.hexdigest(), whole.hexdigest()
+
+
+def _contents(path: Path) -> Iterator[bytes]:
+    """The bytes of an archive; of a folder those of all its files, each after its name."""
     files = [file for file, is_folder in visible_files(path) if not is_folder] if path.is_dir() else [path]
     for file in files:
         if path.is_dir():
-            digest.update(os.fsencode(file.relative_to(path)) + b"\0")
+            yield os.fsencode(file.relative_to(path)) + b"\0"
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
+                yield chunk
 
 
 def _leave_out(found: Unpacked, images: Sequence[Image], reporter: Reporter) -> None:

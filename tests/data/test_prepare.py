@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import unpacked
 from PIL import Image
 
 from orchestrator.data import layout
@@ -53,6 +55,21 @@ def test_kaggle_archives_are_split_and_repeatable(tmp_path: Path) -> None:
     with pytest.raises(GpuError, match="there already"):
         prepare("pets", archives, root=tmp_path / "a", seed=1, reporter=Silent())
     assert layout.find(tmp_path / "a", "pets") == tmp_path / "a" / "pets"
+
+
+def test_an_archive_given_twice_is_refused(tmp_path: Path) -> None:
+    """Under another name too: otherwise half of what is validated on would have been trained on."""
+    train, test = kaggle(tmp_path)
+    copy = tmp_path / "train (1).zip"
+    copy.write_bytes(train.read_bytes())
+    for again in (train, copy, Path(os.path.relpath(train))):
+        with pytest.raises(UsageError) as refused:
+            prepare("pets", [train, test, again], root=tmp_path / "d", reporter=Silent())
+        assert f"{train} and {again} hold the same" in str(refused.value)
+    folders = [unpacked(tmp_path / name, {"0.jpg": jpeg(0), "1.jpg": jpeg(1)}) for name in ("cat", "cat copy")]
+    with pytest.raises(UsageError, match=r"cat and .*cat copy hold the same"):
+        prepare("pets", folders, root=tmp_path / "d", reporter=Silent())
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_broken_image_is_set_aside(tmp_path: Path) -> None:
