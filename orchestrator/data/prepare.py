@@ -17,7 +17,7 @@ from . import decoding, holdout, staging
 from .layout import Counts, DataSet, checked_name
 from .placing import Place, beside, part_of, places, stem
 from .split import LESSON, Shares, divided, sampled
-from .unpacking import Image, Unpacked, unpack, visible_files
+from .unpacking import ARCHIVES, Image, Unpacked, unpack, visible_files
 
 
 def prepare(
@@ -31,7 +31,7 @@ def prepare(
     reporter: Reporter,
 ) -> Counts:
     """Make `root/name`; the same archives and seed give the same tree. GpuError leaves nothing half made."""
-    data = DataSet(root, checked_name(name))
+    data = DataSet(root, _name(name))
     shares = shares or Shares()
     with staging.disk_errors(root):
         recipe = {"sha256": _digests(archives), "seed": seed, "shares": shares.document()}
@@ -56,6 +56,16 @@ def prepare(
         shutil.rmtree(part / ".incoming")
         staging.record(part, recipe)
     return data.counts()
+
+
+def _name(word: str) -> str:
+    """UsageError for a word that is plainly the first archive's: the data set's own was forgotten."""
+    if word.lower().endswith(ARCHIVES):
+        raise UsageError(
+            f"{word!r} is an archive, and the first word is the data set's name",
+            "Write: gpu data prepare NAME train.zip test.zip",
+        )
+    return checked_name(word)
 
 
 def _digests(archives: Sequence[Path]) -> list[str]:

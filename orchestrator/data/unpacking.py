@@ -19,7 +19,7 @@ Folder = tuple[str, tuple[str, ...]]
 """A source and a path in it."""
 SAMPLES = ("sample_submission.csv", "sampleSubmission.csv")
 """What the trainer looks for beside `train/`: it decides on the header and the ids."""
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class _Unpacking:
                 self._bar.update(len(self.found.images))
             elif entry.parts[-1] in SAMPLES:
                 self.found.samples[entry.parts[-1]] = self._written(entry)
-            elif name.endswith(_ARCHIVES) and not nested:
+            elif name.endswith(ARCHIVES) and not nested:
                 inner.append((f"{source}/{'/'.join(entry.parts)}", self._written(entry)))
             else:
                 self.found.others.append((source, entry.parts))

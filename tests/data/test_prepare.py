@@ -72,6 +72,13 @@ def test_an_archive_given_twice_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.parametrize("word", ["test.zip", "{}/test.zip", "TRAIN.ZIP", "a.tgz", "a.tar.gz", "a.tar"])
+def test_an_archive_is_no_name(tmp_path: Path, word: str) -> None:
+    with pytest.raises(UsageError, match="first word is the data set's name"):
+        prepare(word.format(tmp_path), kaggle(tmp_path)[:1], root=tmp_path / "d", reporter=Silent())
+    assert not (tmp_path / "d").exists()
+
+
 def test_a_broken_image_is_set_aside(tmp_path: Path) -> None:
     files = {f"pets/{label}/{i}.jpg": jpeg(i) for label in ("cat", "dog") for i in range(10)}
     files |= {"pets/cat/bad.jpg": jpeg(1)[:150], "__MACOSX/pets/cat/._0.jpg": b"x", "pets/.DS_Store": b"x"}
