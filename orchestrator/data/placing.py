@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from trainer.run_folder import TEST, TRAIN, UNKNOWN, VALID
+from trainer.run_folder import SAMPLE, TEST, TRAIN, UNKNOWN, VALID
 
 from ..errors import GpuError
 from .unpacking import Image, Unpacked
@@ -48,10 +48,25 @@ def places(found: Unpacked) -> dict[Place, Image]:
 
 def beside(images: Sequence[Image]) -> list[Image]:
     """Those that lie beside the `train/` of their own source, and in no other part: no class is to be made of a banner,
-    or of the figures of a paper."""
-    parts = [{part_of(part) for part in image.parts[:-1]} - {None} for image in images]
-    divided = {image.source for image, found in zip(images, parts, strict=True) if TRAIN in found}
-    return [image for image, found in zip(images, parts, strict=True) if image.source in divided and not found]
+    or of the figures of a paper. Those of a `sample/` there, too: they are copies."""
+    parts = [[part_of(part) for part in image.parts[:-1]] for image in images]
+    tops = {
+        (image.source, image.parts[: found.index(TRAIN)])
+        for image, found in zip(images, parts, strict=True)
+        if TRAIN in found
+    }
+    divided = {source for source, _ in tops}
+    return [
+        image
+        for image, found in zip(images, parts, strict=True)
+        if image.source in divided and (not any(found) or (image.source, _above_sample(image.parts)) in tops)
+    ]
+
+
+def _above_sample(parts: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The folder that the image's `sample/train/`, or another part of one, is in."""
+    inner = (i for i, part in enumerate(parts[:-2]) if part == SAMPLE and part_of(parts[i + 1]))
+    return next((parts[:i] for i in inner), None)
 
 
 class _Sources:
