@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,9 @@ def find(root: Path, name: str) -> Path:
     path = folder(root, name)
     for part in (TRAIN, VALID):
         if not (path / part).is_dir():
-            raise GpuError(f"{path} has no {part}/", f"Make it again with: gpu data prepare {name} ARCHIVE...")
+            # Of its own images, under another name: `prepare` changes nothing that is there.
+            command = f"gpu data prepare {name}-2 {shlex.quote(str(path))}"
+            raise GpuError(f"{path} has no {part}/", f"Make one that has with: {command}")
         counts = _by_class(path / part)
         if empty := sorted(label for label, count in counts.items() if not count):
             raise GpuError(f"the class folder {path / part / empty[0]} has no images", "Fill it or remove it")

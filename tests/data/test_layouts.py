@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import tempfile
 import zlib
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import contents, jpeg, tarred, tree, unpacked, zip_bytes, zipped
 
-from orchestrator.data import holdout
+from orchestrator.data import holdout, layout
 from orchestrator.data.layout import Counts
 from orchestrator.data.prepare import prepare
 from orchestrator.data.split import Amount, Shares
@@ -72,6 +74,26 @@ def test_parts_of_their_own_stay_as_they_are(tmp_path: Path) -> None:
     assert made(tmp_path / "e", unpacked(tmp_path / "b", below)) == Counts(
         {"cat": 3, "dog": 3}, {"cat": 3, "dog": 3}, 0, 0
     )
+
+
+def test_a_data_set_without_its_valid_makes_another(tmp_path: Path) -> None:
+    """As the refusal says. Its `sample/` holds copies, which are in no part of the new one."""
+    made(tmp_path, zipped(tmp_path / "a.zip", class_folders(count=10)))
+    shutil.rmtree(tmp_path / "p" / "valid")
+    with pytest.raises(GpuError) as refused:
+        layout.find(tmp_path, "p")
+    *_, name, source = shlex.split(str(refused.value).removesuffix("."))
+    said = Said()
+    prepare(name, [Path(source)], root=tmp_path, reporter=said)
+    assert layout.find(tmp_path, name) == tmp_path / "p-2"
+    half = {folder: contents(tmp_path / "p-2" / folder) for folder in ("train", "valid")}
+    assert sorted(half["train"] + half["valid"]) == sorted(contents(tmp_path / "p" / "train"))
+    assert "left out, since they lie beside train/, valid/ and test/: 'sample/" in said.lines[0]
+
+
+def test_a_class_may_be_called_sample(tmp_path: Path) -> None:
+    files = {f"{label}/train/{i}.jpg": jpeg(n * 10 + i) for n, label in enumerate(("sample", "dog")) for i in range(5)}
+    assert made(tmp_path / "d", zipped(tmp_path / "a.zip", files)).train == {"dog": 4, "sample": 4}
 
 
 def test_an_archive_of_archives_is_a_competition(tmp_path: Path) -> None:
