@@ -88,7 +88,9 @@ class PlainProgress:
             return
         self._last, self._finished = now, complete
         of = f" of {self._amount(self._total)}" if self._total is not None else ""
-        click.echo(f"{self._title}: {self._amount(done)}{of} {note}".rstrip(), err=True)
+        # Of nothing at all the note says more.
+        figures = "" if self._total == 0 and note else f"{self._amount(done)}{of} "
+        click.echo(f"{self._title}: {figures}{note}".rstrip(), err=True)
 
     def _amount(self, value: float) -> str:
         return f"{value / 1e6:.1f} MB" if self._unit == "B" else f"{value:.0f} {self._unit}".rstrip()

@@ -7,6 +7,8 @@ import time
 from ..reporter import Progress
 
 EVERY_SECONDS = 0.1
+THERE = "it is there already"
+"""Instead of figures, where nothing was to be copied."""
 
 
 class Meter:
@@ -27,6 +29,9 @@ class Meter:
         self._show()
 
     def end(self) -> None:
+        if not self._files:
+            self._progress.update(0, 0, THERE)
+            return
         self._done = self.total
         self._progress.update(self.total, self.total, self._note())
 

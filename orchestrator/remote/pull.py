@@ -19,7 +19,7 @@ from .exclusion import Occupied
 from .inbound import Gathering, Haul
 from .lanes import Lanes, lanes
 from .link import Link, linked
-from .meter import Meter
+from .meter import THERE, Meter
 from .sender import Part
 from .staging import Refused, Staging, locked
 from .strangers import shown_name
@@ -104,7 +104,7 @@ class _Pull:
         if answer.get("same"):
             self._staging.clear()
             self._tree.save()
-            self._progress.update(1, 1)
+            self._progress.update(0, 0, THERE)
             return Copied(left=left)
         wanted = self._choose(self._manifest()) if self._choose else self._manifest()
         difference = compare(wanted, self._tree.entries, staged, lambda name: wanted[name].digest, mirror=False)

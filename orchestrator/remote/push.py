@@ -16,7 +16,7 @@ from .copying import Copied, Remaining, complaint, open_tree, persistently, requ
 from .difference import Difference, compare, room, weight
 from .lanes import lanes
 from .link import Link, linked
-from .meter import Meter
+from .meter import THERE, Meter
 from .outbound import Outbound
 from .sender import Part, send_file
 from .strangers import look
@@ -95,7 +95,7 @@ class _Push:
         self._wire.send(frames.FINGERPRINT, fingerprint(self._tree.entries))
         facts = self._link.answer()
         if facts.get("same"):
-            Meter(self._progress, self._total, done=self._total).end()
+            self._progress.update(0, 0, THERE)
             return Copied()
         plan = self._plan(facts)
         left = weight(plan.difference, self._tree.entries)

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from orchestrator.cli.terminal import Terminal
 from orchestrator.errors import GpuError, ToolMissing
 from orchestrator.remote import sync
 from trainer import run_folder
@@ -100,6 +101,24 @@ def test_progress_ends_at_the_total(machine: Machine, tmp_path: Path) -> None:
     sync.push(machine.address, source, TARGET, steps)
     assert steps.seen[-1] == (3_000_000, 3_000_000)
     assert any(done and total for done, total in steps.seen[:-1])
+
+
+def test_what_is_there_already_is_not_counted_as_sent(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither at once, nor where only something was to be removed, nor on the way home."""
+    source = hostile(tmp_path / "pets")
+    push(machine, source)
+    capsys.readouterr()
+    with Terminal().progress("sending pets", unit="B") as bar:
+        sync.push(machine.address, source, TARGET, bar)
+    (source / "train/plain.jpg/plain.jpg").unlink()
+    with Terminal().progress("sending less", unit="B") as bar:
+        sync.push(machine.address, source, TARGET, bar)
+    with Terminal().progress("bringing it home", unit="B") as bar:
+        sync.pull(machine.address, TARGET, source, bar)
+    there = "it is there already\n"
+    assert capsys.readouterr().err == f"sending pets: {there}sending less: {there}bringing it home: {there}"
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "../../etc", "a-loop"])
