@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from orchestrator.cli import table
 from orchestrator.cli.main import main
@@ -35,6 +36,14 @@ def test_a_pipe_gets_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[1] == f"p2.xlarge  {'a' * 60}      0.9000"
     assert lines[2].startswith("x\\x1b[31m")
     assert len(lines[1]) == len(lines[2])
+
+
+@pytest.mark.parametrize("name", ["holiday/Kätzchen 日本.jpg", "고양이.jpg", "x" * 500])
+def test_whatever_it_is_written_in(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table.show(("image", " %"), [(name, "99.1"), ("a.jpg", "0.9")], elastic="image")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f"{name}  99.1"
+    assert len({cell_len(line) for line in lines}) == 1
 
 
 def on_terminal(columns: int) -> list[str]:
