@@ -72,7 +72,7 @@ def _png(batches: Sequence[bytes], labels: bytes) -> Iterator[tuple[int, Callabl
     size = 3 * _PIXELS
     numbers = iter(json.loads(labels))
     for batch in batches:
-        with Image.open(io.BytesIO(batch)) as sheet:
+        with Image.open(io.BytesIO(batch), formats=("PNG",)) as sheet:
             data = sheet.convert("RGB").tobytes()
         # First the images: zip takes one more of its first before it finds the second at its end.
         for index, label in zip(range(len(data) // size), numbers, strict=False):

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from trainer.run_folder import IMAGE_FORMATS
+
 T = TypeVar("T")
 
 DAMAGE = (
@@ -52,7 +54,7 @@ def reason(error: BaseException, file: Path) -> str:
 def problem(file: Path) -> str | None:
     """Why the whole image does not decode; None for a sound one."""
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=IMAGE_FORMATS) as picture:
             cheaply(picture)
             picture.load()
     except DAMAGE as error:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from trainer.run_folder import IMAGE_FORMATS
+
 from ..reporter import Reporter
 from . import decoding
 from .likeness import Sketch, sketch
@@ -45,7 +47,7 @@ def look_at(file: Path) -> Look:
     digest = hashlib.sha256(content).digest()
     size, kind = None, ""
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as picture:
             size, kind = picture.size, picture.format or ""
             decoding.cheaply(picture)
             picture.load()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from trainer.run_folder import IMAGE_FORMATS
+
 from . import decoding
 
 SIDE = 160
@@ -27,7 +29,7 @@ class Thumbnail:
 
 def thumbnail(file: Path) -> Thumbnail:
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=IMAGE_FORMATS) as picture:
             size = picture.size
             decoding.cheaply(picture, SIDE * 2, "RGB")
             picture.load()

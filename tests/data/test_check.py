@@ -15,11 +15,13 @@ from pictures import encoded, jpeg, picture, tree, unpacked
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from orchestrator.cli.main import main
-from orchestrator.data import likeness, looking
+from orchestrator.data import decoding, likeness, looking
 from orchestrator.data.check import Report, check
 from orchestrator.data.findings import findings
 from orchestrator.data.photos import contents
+from orchestrator.data.thumbnails import thumbnail
 from orchestrator.reporter import Silent
+from trainer.run_folder import IMAGE_FORMATS
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogscats-kaggle"
 
@@ -97,6 +99,15 @@ def test_a_fix_keeps_what_is_measured_on(tmp_path: Path) -> None:
     # A second one of a name finds another.
     unpacked(root, {"train/cat/cut.jpg": b"worse"})
     assert [one.to for one in found(tmp_path, fix=True).moved] == [".quarantine/train/cat/cut-2.jpg"]
+
+
+@pytest.mark.parametrize("kind", ["MPO", *IMAGE_FORMATS, "EPS", "PPM", "TGA"])
+def test_no_decoder_is_tried_that_a_data_set_has_no_use_for(tmp_path: Path, kind: str) -> None:
+    """That of EPS would hand the bytes to Ghostscript."""
+    file = tmp_path / "1.jpg"
+    file.write_bytes(encoded(picture(1), kind))
+    why = None if kind in ("MPO", *IMAGE_FORMATS) else "it is in no format that is known here"
+    assert decoding.problem(file) == looking.look_at(file).problem == (thumbnail(file).problem or None) == why
 
 
 def test_the_last_of_a_class_stays(tmp_path: Path) -> None:
