@@ -53,6 +53,8 @@ def launch(desk: Desk, run_id: str, again: Again, begins: Callable[[str], None])
         _prepare_home(desk, run_id, job)
         begins(run_id)
         _, warning = jobs.start_run(connection, run_id, job)
+        # Again: a `gpu pull` at this very moment has taken the end of the earlier attempt for the result.
+        _prepare_home(desk, run_id, job)
     for line in filter(None, (warning, f"run {run_id} goes on")):
         desk.reporter.line(line)
     return run_id

@@ -125,7 +125,7 @@ def _is_home(desk: Desk, job: Job) -> bool:
 def bring_home(desk: Desk, run_id: str, state: Job) -> None:
     """Copy the run's folder home and check every file's SHA-256; only then does the ledger let it go.
 
-    A run that failed has no `SHA256SUMS`: what it left comes home as it is.
+    A run that failed has no `SHA256SUMS`: what it left comes home as it is. GpuError where it was resumed meanwhile.
     """
     folder = desk.runs / run_id
     with (
@@ -140,8 +140,20 @@ def bring_home(desk: Desk, run_id: str, state: Job) -> None:
                 f"{len(wrong)} files of {run_id} differ from their SHA-256 sums: {', '.join(wrong[:5])}",
                 f"The machine still has them; try again with: gpu pull {run_id}",
             )
+    _refuse_changed(desk, state)
     sync.mark_verified(folder)
     desk.ledger.remove(run_id)
+
+
+def _refuse_changed(desk: Desk, before: Job) -> None:
+    """The copy took its time, and what has come is not the result of a run that was resumed meanwhile."""
+    with desk.connect(wait=LINK_SECONDS) as connection:
+        now = jobs.state(connection, before.run_id)
+    if (now.state, now.exit_code, now.attempt) != (before.state, before.exit_code, before.attempt):
+        raise GpuError(
+            f"{now.run_id} was resumed while it was brought home, and {now.describe()}: it is not home",
+            f"Follow it with `gpu logs -f {now.run_id}`, and bring it home with: gpu pull {now.run_id}",
+        )
 
 
 def raise_if_failed(desk: Desk, run_id: str, state: Job) -> None:

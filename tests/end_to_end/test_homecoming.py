@@ -1,0 +1,95 @@
+"""Runs that are resumed, followed and damaged while they come home; a command stands in for the trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from orchestrator import settings
+from orchestrator.errors import GpuError
+from orchestrator.remote import jobs
+from orchestrator.remote.job import Job
+from orchestrator.remote.ssh import connect
+from orchestrator.reporter import Progress, Silent
+from orchestrator.settings import Home
+from orchestrator.verbs import resumption, runs
+from orchestrator.verbs.desk import Desk
+from trainer import run_folder
+
+from ..remote.conftest import eventually, machine  # noqa: F401
+from .test_box import Box, box  # noqa: F401
+
+FAILS_ONCE = 'case "$0" in --resume) sleep 60 ;; *) echo 1 > result; exit 9 ;; esac'
+
+
+class Listener(Silent):
+    """Does something of its own when a copy has ended."""
+
+    def __init__(self) -> None:
+        self.copied: Callable[[], object] = lambda: None
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    @contextmanager
+    def progress(self, title: str, total: float | None = None, unit: str = "") -> Iterator[Progress]:  # type: ignore[override]
+        with super().progress(title, total, unit) as bar:
+            yield bar
+        self.copied()
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+def desk(box: Box, listener: Listener) -> Desk:  # noqa: F811
+    home = Home.from_environment()
+    return Desk(home, settings.load(home.config_file).profile("box"), "p2", listener, box.evening.folder)
+
+
+def begin(box: Box, desk: Desk, script: str) -> str:  # noqa: F811
+    """A run of this shell script, as `gpu train --detach` leaves one."""
+    run_id = run_folder.new_run_id("pets")
+    (desk.runs / run_id).mkdir(parents=True)
+    desk.ledger.add(run_id, kind=desk.kind, runs=desk.runs)
+    with connect(box.machine.address) as connection:
+        job = {"run_id": run_id, "data": "pets", "model": "m", "command": ["sh", "-c", script]}
+        jobs.start_run(connection, run_id, job)
+    return run_id
+
+
+def ended(box: Box, run_id: str) -> Job:  # noqa: F811
+    with connect(box.machine.address) as connection:
+        eventually(lambda: not jobs.state(connection, run_id).running)
+        return jobs.state(connection, run_id)
+
+
+def waiting(desk: Desk) -> list[str]:
+    return [entry.run_id for entry in desk.ledger.unfetched()]
+
+
+def test_a_run_that_is_resumed_while_it_comes_home_is_not_home(box: Box, desk: Desk, listener: Listener) -> None:  # noqa: F811
+    run_id = begin(box, desk, FAILS_ONCE)
+    assert ended(box, run_id).exit_code == 9
+    listener.copied = lambda: resumption.launch(desk, run_id, resumption.Again(), lambda _: None)
+    with pytest.raises(GpuError, match="was resumed while it was brought home, and is running"):
+        runs.pull(desk, run_id)
+    verified = desk.runs / run_id / run_folder.VERIFIED
+    assert waiting(desk) == [run_id] and not verified.exists()
+    listener.copied = lambda: None
+    runs.cancel(desk, run_id)
+    assert runs.pull(desk, None) == [verified.parent]
+    assert waiting(desk) == [] and verified.exists()
+
+
+def test_a_pull_just_before_a_resumption_begins_does_not_hide_it(box: Box, desk: Desk) -> None:  # noqa: F811
+    run_id = begin(box, desk, FAILS_ONCE)
+    ended(box, run_id)
+    resumption.launch(desk, run_id, resumption.Again(), lambda _: runs.pull(desk, run_id))
+    assert waiting(desk) == [run_id]
+    assert not (desk.runs / run_id / run_folder.VERIFIED).exists()
