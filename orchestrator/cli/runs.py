@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from ..errors import MachineStopped
 from ..remote.job import Job
 from ..verbs import resumption, runs, train
 from ..verbs.desk import Desk
@@ -68,39 +69,62 @@ def _register_train(gpu: Group) -> None:
             raise click.UsageError("Give either --data NAME or --resume RUN.")
         desk = given.desk()
         given.offer_home(desk)
-        begun: list[str] = []
+        course = _Course()
         try:
-            run_id = _launch(desk, resume, wish, begun.append)
             if detach:
-                _print_detached(given, run_id)
+                _print_detached(given, _launch(desk, resume, wish, course))
                 return
-            trained = _finish(desk, run_id, stop=stop)
+            trained = _train(desk, resume, wish, course, stop=stop)
         except KeyboardInterrupt:
-            for left in begun:
-                desk.reporter.line(f"\n{left} goes on without you\n{_way_back(left)}")
+            _say_left(desk, course)
             raise
         _print_trained(given, trained)
 
 
-def _launch(desk: Desk, resume: str | None, wish: dict[str, Any], begins: Callable[[str], None]) -> str:
-    if resume is None:
-        return train.launch(desk, train.Request(**wish), begins)
-    again = resumption.Again(wish["budget"], wish["queue"], wish["checksum"], wish["gpu"])
-    return resumption.launch(desk, resume, again, begins)
+@dataclass
+class _Course:
+    """How far a run has come, for whoever is interrupted."""
+
+    run_id: str | None = None
+    over: bool = False
+
+    def begins(self, run_id: str) -> None:
+        self.run_id = run_id
+
+    def ends(self) -> None:
+        self.over = True
 
 
-def _finish(desk: Desk, run_id: str, *, stop: bool) -> train.Trained:
+def _train(desk: Desk, resume: str | None, wish: dict[str, Any], course: _Course, *, stop: bool) -> train.Trained:
     try:
-        return train.finish(desk, run_id, show_log)
+        return train.finish(desk, _launch(desk, resume, wish, course), show_log, course.ends)
     except BudgetSpent:
         stop = True
         raise
+    except MachineStopped:
+        stop = False
+        raise
     finally:
         # After a failed run too: what it left came home first, and an idle machine costs the same.
-        if stop and run_id not in {entry.run_id for entry in desk.ledger.unfetched()}:
-            from ..verbs import machine
+        if stop and course.run_id:
+            from ..verbs import afterwards
 
-            machine.stop(desk)
+            afterwards.stop(desk, course.run_id)
+
+
+def _launch(desk: Desk, resume: str | None, wish: dict[str, Any], course: _Course) -> str:
+    if resume is None:
+        return train.launch(desk, train.Request(**wish), course.begins)
+    again = resumption.Again(wish["budget"], wish["queue"], wish["checksum"], wish["gpu"])
+    return resumption.launch(desk, resume, again, course.begins)
+
+
+def _say_left(desk: Desk, course: _Course) -> None:
+    run_id = course.run_id
+    if run_id and not course.over:
+        desk.reporter.line(f"\n{run_id} goes on without you\n{_way_back(run_id)}")
+    elif run_id in {entry.run_id for entry in desk.ledger.unfetched()}:
+        desk.reporter.line(f"\n{run_id} has ended and is not home; bring it home with: gpu pull {run_id}")
 
 
 def _way_back(run_id: str) -> str:

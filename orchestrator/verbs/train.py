@@ -162,9 +162,13 @@ def make_job(run_id: str, digest: str, request: Request, facts: Mapping[str, Any
     }
 
 
-def finish(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Trained:
-    """Follow a run to its end, bring it home and read its result; one that EC2 interrupts goes on by itself."""
+def finish(desk: Desk, run_id: str, show_log: Callable[[bytes], None], ends: Callable[[], None]) -> Trained:
+    """Follow a run to its end, bring it home and read its result; one that EC2 interrupts goes on by itself.
+
+    `ends` is called when it has ended: from then on an interrupted caller leaves no run behind, but its results.
+    """
     state = _to_its_end(desk, run_id, show_log)
+    ends()
     runs.bring_home(desk, run_id, state)
     if state.state == "interrupted" and state.why == spending.BUDGET:
         raise spending.BudgetSpent(run_id, _budget(desk.runs / run_id))
