@@ -49,7 +49,7 @@ def register(gpu: Group) -> None:
 def _register_train(gpu: Group) -> None:
     @command(gpu, "train")
     @click.option("--data", metavar="NAME", help="The data set: a folder of ./data.")
-    @click.option("--resume", metavar="RUN", help="Go on with a run that ended before it was done.")
+    @click.option("--resume", metavar="RUN", help="Go on with a run that ended before it was done; RUN may be `last`.")
     @click.option("--model", default=train.DEFAULT_MODEL, show_default=True, help="Any torchvision classifier.")
     @click.option("--epochs", type=int, metavar="N", help="N passes with a line each, instead of fitting to the end.")
     @click.option("--sample", is_flag=True, help="Train and predict on the data set's small sample alone.")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainer import run_folder
 
-from ..errors import GpuError, MachineAbsent, MachineStopped
+from ..errors import GpuError, MachineAbsent, MachineStopped, UsageError, nearest
 from ..remote import dispatch, jobs, sync
-from ..remote.job import Job
+from ..remote.job import Job, plain
 from ..remote.ssh import Connection
-from . import own, spending
+from . import own, runs, spending
 from .arrival import arrive
 from .desk import BOOT_SECONDS, Desk
+from .predict import LAST
 
 LOOK_SECONDS = 3.0
 NOTICE_SECONDS = 240.0
@@ -38,12 +39,16 @@ class Again:
 
 
 def launch(desk: Desk, run_id: str, again: Again, begins: Callable[[str], None]) -> str:
-    """Start the machine where needed and begin another attempt of the run; returns its id."""
+    """Start the machine where needed and begin another attempt of the run; returns its id. `run_id` may be `last`."""
     spending.check(again.budget)
+    _check(desk, run_id)
     with arrive(desk) as arrival:
         connection = arrival.connection
-        found = jobs.state(connection, run_id)
+        known = jobs.jobs(connection)
+        found = _last(known) if run_id == LAST else runs.find(known, run_id)
+        run_id = found.run_id
         _refuse(found)
+        runs.refuse_second(jobs.ready(connection).busy, queue=again.queue)
         job = _job(connection, run_id)
         _send_data(desk, connection, job, checksum=again.checksum)
         changed = {"attempt": found.attempt + 1, "code": dispatch.code_digest(), "queue": again.queue}
@@ -80,6 +85,25 @@ def _interruption(connection: Connection, run_id: str) -> object:
         return json.loads(connection.run(f"cat {file}").stdout)
     except ValueError:
         return None
+
+
+def _check(desk: Desk, run_id: str) -> None:
+    """No machine is started, or paid for, to look for a run that cannot be."""
+    try:
+        _ = run_id == LAST or run_folder.check_run_id(run_id)
+    except ValueError as error:
+        here = [run.name for run in desk.runs.iterdir() if run_folder.is_run(run)] if desk.runs.is_dir() else []
+        known = sorted({LAST, *here, *(entry.run_id for entry in desk.ledger.unfetched())})
+        hint = nearest(run_id, known) or "See: gpu jobs"
+        raise UsageError(f"{plain(run_id)} is not the id of a run", hint) from error
+
+
+def _last(known: Sequence[Job]) -> Job:
+    """The newest that can go on."""
+    found = [job for job in known if job.resumable]
+    if not found:
+        raise GpuError("no run on the machine has ended before it was done", "See: gpu jobs")
+    return found[-1]
 
 
 def _refuse(found: Job) -> None:

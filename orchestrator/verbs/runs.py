@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from trainer import run_folder
@@ -11,7 +11,7 @@ from trainer import run_folder
 from ..errors import GpuError, RunFailed, UsageError, nearest
 from ..remote import jobs, sync
 from ..remote.failures import Unreachable
-from ..remote.job import Job
+from ..remote.job import Job, plain
 from ..remote.ssh import Connection
 from .desk import Desk
 from .entrance import on_terminal
@@ -30,16 +30,30 @@ def list_jobs(desk: Desk) -> list[Job]:
 
 def choose(desk: Desk, run_id: str | None) -> str:
     """The run that was named, or the newest on the machine."""
-    known = [job.run_id for job in list_jobs(desk)]
+    known = list_jobs(desk)
     if not known:
         raise GpuError("there is no run on the machine yet", "Start one with: gpu train --data NAME")
-    if run_id is None:
-        return known[-1]
-    if run_id not in known:
-        raise UsageError(
-            f"there is no run {run_id} on the machine", nearest(run_id, known) or f"The newest is {known[-1]}"
+    return known[-1].run_id if run_id is None else find(known, run_id).run_id
+
+
+def find(known: Sequence[Job], run_id: str) -> Job:
+    """The run of this id among those on the machine. UsageError where there is none."""
+    for job in known:
+        if job.run_id == run_id:
+            return job
+    names = [job.run_id for job in known]
+    newest = f"The newest is {names[-1]}" if names else "There is none at all"
+    raise UsageError(f"there is no run {plain(run_id)} on the machine", nearest(run_id, names) or newest)
+
+
+def refuse_second(busy: str | None, *, queue: bool) -> None:
+    """Unless it is to wait for its turn."""
+    if busy and not queue:
+        raise GpuError(
+            f"the machine is training already: {busy}",
+            f"Follow it with `gpu logs -f {busy}`, end it with `gpu cancel {busy}`, "
+            "or wait for its end with: gpu train --queue",
         )
-    return run_id
 
 
 def follow(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Job:

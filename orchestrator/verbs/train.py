@@ -72,7 +72,7 @@ def launch(desk: Desk, request: Request, begins: Callable[[str], None]) -> str:
             # One that cannot be kept is refused before anything is sent.
             spending.terms(arrival.state(), request.budget)
         readiness = jobs.ready(connection)
-        _refuse_second(readiness, request)
+        runs.refuse_second(readiness.busy, queue=request.queue)
         gpu = own.take_gpu(desk, connection, request.gpu, request.options, queue=request.queue)
         if at_home:
             _send_data(desk, connection, request)
@@ -83,15 +83,6 @@ def launch(desk: Desk, request: Request, begins: Callable[[str], None]) -> str:
         begins(run_id)
         _start(desk, connection, run_id)
     return run_id
-
-
-def _refuse_second(readiness: jobs.Readiness, request: Request) -> None:
-    if readiness.busy and not request.queue:
-        raise GpuError(
-            f"the machine is training already: {readiness.busy}",
-            f"Follow it with `gpu logs -f {readiness.busy}`, end it with `gpu cancel {readiness.busy}`, "
-            "or wait for its end with: gpu train --queue",
-        )
 
 
 def check(desk: Desk, request: Request) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from orchestrator import settings
-from orchestrator.errors import GpuError
+from orchestrator.errors import GpuError, UsageError
 from orchestrator.remote import jobs
 from orchestrator.remote.job import Job
 from orchestrator.remote.ssh import connect
@@ -19,6 +19,7 @@ from orchestrator.verbs.desk import Desk
 from trainer import run_folder
 
 from ..remote.conftest import eventually, machine  # noqa: F401
+from .conftest import Evening
 from .test_box import Box, box  # noqa: F401
 
 FAILS_ONCE = 'case "$0" in --resume) sleep 60 ;; *) echo 1 > result; exit 9 ;; esac'
@@ -93,3 +94,33 @@ def test_a_pull_just_before_a_resumption_begins_does_not_hide_it(box: Box, desk:
     resumption.launch(desk, run_id, resumption.Again(), lambda _: runs.pull(desk, run_id))
     assert waiting(desk) == [run_id]
     assert not (desk.runs / run_id / run_folder.VERIFIED).exists()
+
+
+def test_what_cannot_be_resumed_is_said_before_a_machine_is_started(evening: Evening) -> None:
+    for wrong in ("nope", "x;y\n", "20260101-000000-pets"):
+        said = evening.gpu("train", "--resume", wrong, code=2).stderr
+        assert "is not the id of a run" in said and len(said.splitlines()) == 1
+    assert "not up" in evening.gpu("sandbox", "status", code=1).stderr
+
+
+def test_the_last_run_that_can_go_on_is_resumed(box: Box, desk: Desk) -> None:  # noqa: F811
+    def resume(run_id: str) -> str:
+        return resumption.launch(desk, run_id, resumption.Again(), lambda _: None)
+
+    failed = begin(box, desk, FAILS_ONCE)
+    ended(box, failed)
+    ended(box, begin(box, desk, "true"))
+    with pytest.raises(UsageError, match=f"no run {failed[:-4]}.* on the machine. Did you mean .*{failed}"):
+        resume(failed[:-4] + "0000")
+    running = begin(box, desk, "sleep 60")
+    with pytest.raises(GpuError, match=f"training already: {running}"):
+        resume(failed)
+    assert ended(box, failed).exit_code == 9
+    runs.cancel(desk, running)
+    jobs_before = {job.run_id: job.attempt for job in runs.list_jobs(desk)}
+    assert resume("last") == running
+    assert {**jobs_before, running: 2} == {job.run_id: job.attempt for job in runs.list_jobs(desk)}
+    for run_id in ("no\nrun", "\x1b[2J"):
+        with pytest.raises(UsageError) as refused:
+            runs.cancel(desk, run_id)
+        assert str(refused.value).isprintable()
