@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from trainer import run_folder
 
-from ..errors import GpuError, RunFailed, UsageError, nearest
+from ..errors import GpuError, MachineStopped, RunFailed, UsageError, nearest
 from ..remote import jobs, sync
 from ..remote.failures import Unreachable
 from ..remote.job import Job, plain
@@ -20,6 +21,30 @@ TAIL_LINES = 15
 LINK_SECONDS = 60.0
 OFFLINE_SECONDS = 1800.0
 """For how long a follower tries to come back to a machine that does not answer."""
+
+
+class StoppedUnder(MachineStopped):
+    """The machine has stopped under a run that is followed."""
+
+    def __init__(self, run_id: str, stopped: MachineStopped) -> None:
+        super().__init__("", stopped.phase)
+        GpuError.__init__(
+            self,
+            f"{stopped.what}, and {run_id} with it",
+            f"Go on from its checkpoint with `gpu train --resume {run_id}`, or bring home what there is with "
+            f"`gpu start`, then `gpu pull {run_id}`",
+        )
+
+
+@contextlib.contextmanager
+def named(run_id: str) -> Iterator[None]:
+    """Whoever follows a run is told what becomes of it when its machine stops."""
+    try:
+        yield
+    except StoppedUnder:
+        raise
+    except MachineStopped as error:
+        raise StoppedUnder(run_id, error) from error
 
 
 def list_jobs(desk: Desk) -> list[Job]:
@@ -60,7 +85,7 @@ def follow(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Job:
     """Show the log from the byte where this computer left it, until the run ends; a cut connection is made anew."""
     log = desk.runs / run_id / run_folder.LOG
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as copy:
+    with named(run_id), log.open("ab") as copy:
 
         def take(data: bytes) -> None:
             # Kept before it is shown: what was seen once is not shown again after a crash.

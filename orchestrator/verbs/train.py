@@ -158,9 +158,10 @@ def finish(desk: Desk, run_id: str, show_log: Callable[[bytes], None], ends: Cal
 
     `ends` is called when it has ended: from then on an interrupted caller leaves no run behind, but its results.
     """
-    state = _to_its_end(desk, run_id, show_log)
-    ends()
-    runs.bring_home(desk, run_id, state)
+    with runs.named(run_id):
+        state = _to_its_end(desk, run_id, show_log)
+        ends()
+        runs.bring_home(desk, run_id, state)
     if state.state == "interrupted" and state.why == spending.BUDGET:
         raise spending.BudgetSpent(run_id, _budget(desk.runs / run_id))
     runs.raise_if_failed(desk, run_id, state)

@@ -53,3 +53,10 @@ def test_a_machine_that_was_to_be_stopped_and_is_not_is_said(evening: Evening) -
     interrupt(client)
     said = client.communicate(timeout=60)[1]
     assert f"NOT stopped, since {third} is not home" in said and f"{third} goes on without you" in said
+
+    follower = evening.start("logs", "-f", third)
+    assert follower.stdout is not None and follower.stdout.readline()
+    evening.gpu("stop")
+    said = follower.communicate(timeout=60)[1]
+    assert follower.returncode == 1
+    assert f"{third} with it" in said and f"gpu train --resume {third}" in said and f"gpu pull {third}" in said
