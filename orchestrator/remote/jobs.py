@@ -104,6 +104,12 @@ def read_log(connection: Connection, run_id: str, on_bytes: Callable[[bytes], No
         raise CommandFailed(connection.address.host, completed)
 
 
+def log_size(connection: Connection, run_id: str) -> int:
+    """Bytes of it so far."""
+    log = run_folder.MachineFolder().run(run_id) / run_folder.LOG
+    return int(connection.check(f"test ! -e {log} && echo 0 || wc -c < {log}").stdout)
+
+
 def follow(connect: Callable[[], Connection], run_id: str, offset: int, on_bytes: Callable[[bytes], None]) -> Job:
     """Every byte of the log from `offset` on, once and in order, until the run ends; a cut link is made anew.
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from trainer import run_folder
 
@@ -82,18 +85,44 @@ def refuse_second(busy: str | None, *, queue: bool) -> None:
 
 
 def follow(desk: Desk, run_id: str, show_log: Callable[[bytes], None]) -> Job:
-    """Show the log from the byte where this computer left it, until the run ends; a cut connection is made anew."""
+    """Show the log from the byte where this computer left it, until the run ends; a cut connection is made anew.
+
+    Of several who follow one run, the first alone keeps what it sees.
+    """
     log = desk.runs / run_id / run_folder.LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     with named(run_id), log.open("ab") as copy:
+        keeps = _is_ours(copy)
+        offset = copy.tell()
+        if offset and offset > _size_there(desk, run_id):
+            # What is here is not the beginning of what is there.
+            offset = 0
+            if keeps:
+                copy.truncate(0)
 
         def take(data: bytes) -> None:
             # Kept before it is shown: what was seen once is not shown again after a crash.
-            copy.write(data)
-            copy.flush()
+            if keeps:
+                copy.write(data)
+                copy.flush()
             show_log(data)
 
-        return jobs.follow(lambda: _reconnect(desk), run_id, copy.tell(), take)
+        return jobs.follow(lambda: _reconnect(desk), run_id, offset, take)
+
+
+def _is_ours(copy: BinaryIO) -> bool:
+    try:
+        fcntl.flock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    # Whoever had it until now may have written since it was opened.
+    copy.seek(0, os.SEEK_END)
+    return True
+
+
+def _size_there(desk: Desk, run_id: str) -> int:
+    with _reconnect(desk) as connection:
+        return jobs.log_size(connection, run_id)
 
 
 def _reconnect(desk: Desk) -> Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -124,3 +125,27 @@ def test_the_last_run_that_can_go_on_is_resumed(box: Box, desk: Desk) -> None:  
         with pytest.raises(UsageError) as refused:
             runs.cancel(desk, run_id)
         assert str(refused.value).isprintable()
+
+
+def test_several_follow_and_one_log_is_kept(box: Box, desk: Desk) -> None:  # noqa: F811
+    run_id = begin(box, desk, "echo begin; while test ! -e ~/go; do sleep 0.1; done; seq 2000")
+    seen: list[list[bytes]] = [[], [], []]
+    followers = [threading.Thread(target=runs.follow, args=(desk, run_id, each.append)) for each in seen]
+    for follower in followers:
+        follower.start()
+    for each in seen[:1]:
+        eventually(lambda each=each: each)
+    (box.machine.home / "go").touch()
+    for follower in followers:
+        follower.join(30)
+    whole = (box.machine.home / "gpu" / "runs" / run_id / run_folder.LOG).read_bytes()
+    log = desk.runs / run_id / run_folder.LOG
+    assert log.read_bytes() == whole
+    assert all(whole.endswith(b"".join(each)) and each for each in seen)
+
+    log.write_bytes(whole + whole)
+    runs.follow(desk, run_id, (again := []).append)
+    assert log.read_bytes() == b"".join(again) == whole
+    log.write_bytes(whole[:5])
+    runs.follow(desk, run_id, (rest := []).append)
+    assert b"".join(rest) == whole[5:] and log.read_bytes() == whole
