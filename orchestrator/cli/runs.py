@@ -194,8 +194,10 @@ def _register_rest(gpu: Group) -> None:
     @click.argument("run", metavar="[RUN]", required=False)
     def pull(given: Given, run: str | None) -> None:
         """Bring a run home, or every finished one that is not home yet."""
-        folders = runs.pull(given.desk(), run)
+        pulled = runs.pull(given.desk(), run)
         if given.json:
-            print_json([str(folder) for folder in folders])
-        else:
-            click.echo("\n".join(str(folder) for folder in folders) or "everything is home")
+            print_json([str(folder) for folder in pulled.folders])
+            return
+        lines = [str(folder) for folder in pulled.folders]
+        lines += [f"{job.run_id} {job.describe()}: it is not home" for job in pulled.live]
+        click.echo("\n".join(lines) or "everything is home")

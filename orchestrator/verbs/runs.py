@@ -7,6 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -158,20 +159,30 @@ def cancel(desk: Desk, run_id: str) -> Job:
         return jobs.cancel(connection, chosen)
 
 
-def pull(desk: Desk, run_id: str | None) -> list[Path]:
-    """Bring home the run that was named, or every finished one that is not home; returns their folders."""
+@dataclass(frozen=True)
+class Pulled:
+    folders: list[Path]
+    """Of the runs that have come home now."""
+    live: list[Job]
+    """Those that have not ended, and so are not home."""
+
+
+def pull(desk: Desk, run_id: str | None) -> Pulled:
+    """Bring home the run that was named, or every finished one that is not home."""
     found = {job.run_id: job for job in list_jobs(desk)}
     _forget_unbegun(desk, found)
-    wanted = [choose(desk, run_id)] if run_id else [name for name, job in found.items() if not _is_home(desk, job)]
-    folders = []
-    for name in wanted:
+    if run_id:
+        name = choose(desk, run_id)
         if found[name].running:
-            if run_id:
-                raise GpuError(f"{name} is still running", f"Follow it with: gpu logs -f {name}")
-            continue
+            raise GpuError(f"{name} is still running", f"Follow it with: gpu logs -f {name}")
         bring_home(desk, name, found[name])
-        folders.append(desk.runs / name)
-    return folders
+        return Pulled([desk.runs / name], [])
+    folders = []
+    for name, job in found.items():
+        if not _is_home(desk, job):
+            bring_home(desk, name, job)
+            folders.append(desk.runs / name)
+    return Pulled(folders, [job for job in found.values() if job.running])
 
 
 def _forget_unbegun(desk: Desk, found: Collection[str]) -> None:

@@ -84,8 +84,9 @@ def test_a_run_that_is_resumed_while_it_comes_home_is_not_home(box: Box, desk: D
     verified = desk.runs / run_id / run_folder.VERIFIED
     assert waiting(desk) == [run_id] and not verified.exists()
     listener.copied = lambda: None
+    assert box.gpu("pull") == f"{run_id} is running: it is not home\n"
     runs.cancel(desk, run_id)
-    assert runs.pull(desk, None) == [verified.parent]
+    assert runs.pull(desk, None) == runs.Pulled([verified.parent], [])
     assert waiting(desk) == [] and verified.exists()
 
 
