@@ -10,6 +10,8 @@ import pytest
 
 from orchestrator.cli import journal as shown
 from orchestrator.errors import UsageError
+from orchestrator.ledger import Ledger
+from orchestrator.settings import Home
 from orchestrator.verbs import journal
 
 FIRST, SECOND, THIRD = (f"20260101-00000{n}-pets-000{n}" for n in (1, 2, 3))
@@ -42,9 +44,13 @@ def test_states_follow_from_the_files(tmp_path: Path) -> None:
     run(tmp_path, THIRD, home=False)
     for number, code in (("4", 143), ("5", None)):
         run(tmp_path, THIRD.replace("3", number), code=code)
-    found = journal.entries(tmp_path)
-    assert [entry.state for entry in found] == ["failed", "interrupted", "not home", "cancelled", "lost"]
-    assert {entry.accuracy for entry in found} == {None}, "no result is shown that has not been verified"
+    run(tmp_path, THIRD.replace("3", "6"), home=False)
+    (tmp_path / THIRD.replace("3", "7")).mkdir()
+    found = [entry.state for entry in journal.entries(tmp_path, expected={FIRST, THIRD})]
+    assert found == ["failed", "interrupted", "not home", "cancelled", "lost", "gone", "not home"]
+    assert {entry.accuracy for entry in journal.entries(tmp_path)} == {None}, (
+        "no result is shown that has not been verified"
+    )
 
 
 def test_sorted_filtered_and_compared(tmp_path: Path) -> None:
@@ -87,3 +93,11 @@ def test_the_table_has_columns() -> None:
         "$0.30",
         "-",
     ]
+
+
+def test_what_any_profile_waits_for_is_not_gone(tmp_path: Path) -> None:
+    home = Home.from_environment({"GPU_HOME": str(tmp_path)})
+    assert journal.awaited(home) == set()
+    for profile, name in (("aws", FIRST), ("box", SECOND)):
+        Ledger(home.state / "unfetched" / profile).add(name, kind="p2", runs=tmp_path)
+    assert journal.awaited(home) == {FIRST, SECOND}

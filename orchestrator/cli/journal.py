@@ -27,10 +27,11 @@ def register(gpu: Group) -> None:
         folder = Path.cwd() / "runs"
         if len(names) == 1:
             raise click.UsageError("One run cannot be compared: name two or more.")
+        expected = journal.awaited(given.home)
         if names:
-            _print_difference(given, names, journal.compare(folder, names))
+            _print_difference(given, names, journal.compare(folder, names, expected=expected))
             return
-        found = journal.entries(folder, sort=sort, contains=contains)
+        found = journal.entries(folder, sort=sort, contains=contains, expected=expected)
         if given.json:
             print_json([asdict(entry) for entry in found])
         elif not found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,9 @@ from trainer import run_folder
 
 from .. import handins
 from ..errors import GpuError, UsageError, nearest
+from ..ledger import Ledger
 from ..remote.job import CANCELLED
+from ..settings import Home
 
 OWN_OPTIONS = ("--data", "--out", "--cache", "--model", "--price-per-hour")
 """Of the trainer's command: these are the run's own, or have a column."""
@@ -26,7 +28,7 @@ class Entry:
 
     run: str
     state: str
-    """finished, failed, cancelled, interrupted, lost, or `not home`."""
+    """finished, failed, cancelled, interrupted, lost, `not home`, or `gone`: neither here nor on a machine of ours."""
     started: str
     data: str
     model: str
@@ -43,15 +45,24 @@ class Entry:
 COLUMNS = tuple(Entry.__dataclass_fields__)
 
 
-def entries(folder: Path, *, sort: str = "run", contains: str = "") -> list[Entry]:
+def awaited(home: Home) -> set[str]:
+    """The runs that any profile's ledger still waits for."""
+    ledgers = (home.state / "unfetched").glob("*")
+    return {entry.run_id for ledger in ledgers for entry in Ledger(ledger).unfetched()}
+
+
+def entries(
+    folder: Path, *, sort: str = "run", contains: str = "", expected: Collection[str] = frozenset()
+) -> list[Entry]:
     """The runs in a `runs` folder. `contains`: only those with this in one of their columns; `-KEY` sorts downwards.
+    `expected`: those that are still to come home.
 
     What is not known is sorted last.
     """
     key = sort.removeprefix("-")
     if key not in COLUMNS:
         raise UsageError(f"there is no column {key}", nearest(key, COLUMNS) or f"There are: {', '.join(COLUMNS)}")
-    found = [_read(run) for run in _runs(folder)]
+    found = [_read(run, expected) for run in _runs(folder)]
     if contains:
         found = [entry for entry in found if any(contains.lower() in str(value).lower() for value in _values(entry))]
     known = [entry for entry in found if getattr(entry, key) is not None]
@@ -59,13 +70,13 @@ def entries(folder: Path, *, sort: str = "run", contains: str = "") -> list[Entr
     return known + [entry for entry in found if getattr(entry, key) is None]
 
 
-def compare(folder: Path, names: Sequence[str]) -> dict[str, list[Any]]:
+def compare(folder: Path, names: Sequence[str], *, expected: Collection[str] = frozenset()) -> dict[str, list[Any]]:
     """The columns in which the named runs differ, with their values in the order of the names."""
     known = [run.name for run in _runs(folder)]
     for name in names:
         if name not in known:
             raise UsageError(f"there is no run {name} in {folder}", nearest(name, known) or "See: gpu runs")
-    found = [asdict(_read(folder / name)) for name in names]
+    found = [asdict(_read(folder / name, expected)) for name in names]
     return {column: values for column in COLUMNS if len(set(map(str, values := [one[column] for one in found]))) > 1}
 
 
@@ -80,9 +91,9 @@ def _runs(folder: Path) -> list[Path]:
         raise GpuError(f"{folder} cannot be read: {error.strerror}", "Check its mode and owner") from error
 
 
-def _read(run: Path) -> Entry:
+def _read(run: Path, expected: Collection[str]) -> Entry:
     job, result = _document(run / run_folder.JOB), _document(run / run_folder.RESULT)
-    state = _state(run)
+    state = _state(run, expected)
     done = result if state == "finished" else {}
     seconds = _number(done.get("seconds")) or _wall_clock(run, job)
     price = _number(job.get("price_per_hour"))
@@ -102,9 +113,11 @@ def _read(run: Path) -> Entry:
     )
 
 
-def _state(run: Path) -> str:
+def _state(run: Path, expected: Collection[str]) -> str:
     if not (run / run_folder.VERIFIED).exists():
-        return "not home"
+        # Of one that another computer began nothing but the log is here, and no ledger of ours knows it.
+        ours = (run / run_folder.JOB).exists()
+        return "gone" if ours and run.name not in expected else "not home"
     try:
         code = int((run / run_folder.EXIT_CODE).read_bytes())
     except (OSError, ValueError):
