@@ -18,6 +18,10 @@ _LINE = re.compile(rb"(\\?)([0-9a-f]{64}) [ *]([^\n]+)\n")
 LARGEST = 64 << 20
 
 
+class NoProof(GpuError):
+    """These sums cannot be read."""
+
+
 def verify(folder: Path) -> list[str]:
     """The files that are missing or differ from `SHA256SUMS`; empty when all is well.
 
@@ -37,11 +41,11 @@ def read_sums(file: Path) -> dict[bytes, str]:
     for number, line in enumerate(content.splitlines(keepends=True), start=1):
         match = _LINE.fullmatch(line)
         if match is None or len(content) > LARGEST:
-            raise GpuError(f"{file} line {number} is no SHA-256 sum", "Get it again with: gpu pull")
+            raise NoProof(f"{file} line {number} is no SHA-256 sum", "Get it again with: gpu pull")
         escaped, digest, name = match.groups()
         sums[_checked(file, _unescape(name) if escaped else name)] = digest.decode()
     if not sums:
-        raise GpuError(f"{file} is empty and proves nothing", "Get it again with: gpu pull")
+        raise NoProof(f"{file} is empty and proves nothing", "Get it again with: gpu pull")
     return sums
 
 

@@ -5,6 +5,6 @@ from __future__ import annotations
 from .copying import Copied
 from .pull import pull
 from .push import push
-from .sums import mark_verified, verify
+from .sums import NoProof, mark_verified, verify
 
-__all__ = ["Copied", "mark_verified", "pull", "push", "verify"]
+__all__ = ["Copied", "NoProof", "mark_verified", "pull", "push", "verify"]

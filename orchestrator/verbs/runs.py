@@ -51,6 +51,17 @@ def named(run_id: str) -> Iterator[None]:
         raise StoppedUnder(run_id, error) from error
 
 
+class Damaged(GpuError):
+    """A finished run whose files do not fit its sums on the machine itself."""
+
+    def __init__(self, folder: Path, wrong: Sequence[str]) -> None:
+        super().__init__(
+            f"{folder.name} is damaged on the machine itself: its SHA-256 sums do not fit {', '.join(wrong[:5])}",
+            f"What there is lies in {folder}. Train anew, and give this run up with "
+            f"`gpu ssh -- rm -r gpu/runs/{folder.name}` or, with all of the machine, `gpu destroy --abandon`",
+        )
+
+
 def list_jobs(desk: Desk) -> list[Job]:
     """Every run on the machine, oldest first."""
     with desk.connect() as connection:
@@ -178,10 +189,19 @@ def pull(desk: Desk, run_id: str | None) -> Pulled:
         bring_home(desk, name, found[name])
         return Pulled([desk.runs / name], [])
     folders = []
+    damaged: Damaged | None = None
     for name, job in found.items():
-        if not _is_home(desk, job):
+        if _is_home(desk, job):
+            continue
+        try:
             bring_home(desk, name, job)
             folders.append(desk.runs / name)
+        except Damaged as error:
+            # The others come home all the same.
+            damaged = error
+            desk.reporter.line(error.what)
+    if damaged:
+        raise damaged
     return Pulled(folders, [job for job in found.values() if job.running])
 
 
@@ -207,21 +227,33 @@ def bring_home(desk: Desk, run_id: str, state: Job) -> None:
     A run that failed has no `SHA256SUMS`: what it left comes home as it is. GpuError where it was resumed meanwhile.
     """
     folder = desk.runs / run_id
+    _copy(desk, run_id)
+    if state.succeeded and _wrong(folder):
+        # Every byte is read again at both ends: what is wrong after that is wrong on the machine too.
+        _copy(desk, run_id, checksum=True)
+        if wrong := _wrong(folder):
+            _refuse_changed(desk, state)
+            raise Damaged(folder, wrong)
+    _refuse_changed(desk, state)
+    sync.mark_verified(folder)
+    desk.ledger.remove(run_id)
+
+
+def _copy(desk: Desk, run_id: str, *, checksum: bool = False) -> None:
     with (
         desk.connect(wait=LINK_SECONDS) as connection,
         desk.reporter.progress(f"bringing {run_id} home", unit="B") as bar,
     ):
-        sync.pull(connection.address, run_folder.MachineFolder().run(run_id), folder, bar)
-    if state.succeeded:
-        wrong = sync.verify(folder)
-        if wrong:
-            raise GpuError(
-                f"{len(wrong)} files of {run_id} differ from their SHA-256 sums: {', '.join(wrong[:5])}",
-                f"The machine still has them; try again with: gpu pull {run_id}",
-            )
-    _refuse_changed(desk, state)
-    sync.mark_verified(folder)
-    desk.ledger.remove(run_id)
+        source = run_folder.MachineFolder().run(run_id)
+        sync.pull(connection.address, source, desk.runs / run_id, bar, checksum=checksum)
+
+
+def _wrong(folder: Path) -> list[str]:
+    """The files that are not as their sums say; the sums themselves where they say nothing."""
+    try:
+        return sync.verify(folder)
+    except sync.NoProof:
+        return [run_folder.SUMS]
 
 
 def _refuse_changed(desk: Desk, before: Job) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,12 +57,17 @@ def desk(box: Box, listener: Listener) -> Desk:  # noqa: F811
 
 
 def begin(box: Box, desk: Desk, script: str) -> str:  # noqa: F811
-    """A run of this shell script, as `gpu train --detach` leaves one."""
+    """A run of this shell script in its folder, as `gpu train --detach` leaves one."""
     run_id = run_folder.new_run_id("pets")
     (desk.runs / run_id).mkdir(parents=True)
     desk.ledger.add(run_id, kind=desk.kind, runs=desk.runs)
     with connect(box.machine.address) as connection:
-        job = {"run_id": run_id, "data": "pets", "model": "m", "command": ["sh", "-c", script]}
+        job = {
+            "run_id": run_id,
+            "data": "pets",
+            "model": "m",
+            "command": ["sh", "-c", f"cd ~/gpu/runs/{run_id}; {script}"],
+        }
         jobs.start_run(connection, run_id, job)
     return run_id
 
@@ -150,3 +157,33 @@ def test_several_follow_and_one_log_is_kept(box: Box, desk: Desk) -> None:  # no
     log.write_bytes(whole[:5])
     runs.follow(desk, run_id, (rest := []).append)
     assert b"".join(rest) == whole[5:] and log.read_bytes() == whole
+
+
+def test_what_is_damaged_here_is_brought_again_and_what_is_damaged_there_is_said(box: Box, desk: Desk) -> None:  # noqa: F811
+    whole = "echo one > result; sha256sum result > SHA256SUMS"
+    first = begin(box, desk, whole)
+    ended(box, first)
+    runs.pull(desk, first)
+    result = desk.runs / first / "result"
+    times = result.stat().st_atime_ns, result.stat().st_mtime_ns
+    result.write_text("eno\n")
+    os.utime(result, ns=times)
+    runs.pull(desk, first)
+    assert result.read_text() == "one\n"
+
+    damaged = [begin(box, desk, f"{whole}; echo two > result")]
+    ended(box, damaged[0])
+    damaged.append(begin(box, desk, f"{whole}; echo garbage > SHA256SUMS"))
+    ended(box, damaged[1])
+    last = begin(box, desk, whole)
+    ended(box, last)
+    for run_id, name in zip(damaged, ("result", "SHA256SUMS"), strict=True):
+        with pytest.raises(GpuError, match=f"{run_id} is damaged on the machine itself: .* {name}.*--abandon"):
+            runs.pull(desk, run_id)
+    with pytest.raises(GpuError, match=f"{damaged[1]} is damaged"):
+        runs.pull(desk, None)
+    assert waiting(desk) == damaged and (desk.runs / last / run_folder.VERIFIED).exists()
+    for run_id in damaged:
+        shutil.rmtree(box.machine.home / "gpu" / "runs" / run_id)
+    runs.pull(desk, None)
+    assert waiting(desk) == []
