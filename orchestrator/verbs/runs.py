@@ -183,11 +183,11 @@ def pull(desk: Desk, run_id: str | None) -> Pulled:
     found = {job.run_id: job for job in list_jobs(desk)}
     _forget_unbegun(desk, found)
     if run_id:
-        name = choose(desk, run_id)
-        if found[name].running:
-            raise GpuError(f"{name} is still running", f"Follow it with: gpu logs -f {name}")
-        bring_home(desk, name, found[name])
-        return Pulled([desk.runs / name], [])
+        job = find([*found.values()], run_id)
+        if job.running:
+            raise GpuError(f"{run_id} is still running", f"Follow it with: gpu logs -f {run_id}")
+        bring_home(desk, run_id, job)
+        return Pulled([desk.runs / run_id], [])
     folders = []
     damaged: Damaged | None = None
     for name, job in found.items():
