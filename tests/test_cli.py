@@ -111,6 +111,24 @@ def test_wrong_usage_is_two_and_no_traceback(words: tuple[str, ...], capsys: pyt
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "--data", "x", "--", "--out", "/tmp"), "--out is what `gpu train` gives the trainer itself"),
+        (("train", "--data", "x", "--", "--mod=vgg16"), "Give gpu's own --model"),
+        (
+            ("train", "--resume", "last", "--model", "vgg16", "-m", "x", "--", "--views", "3"),
+            "--model, --note, options",
+        ),
+    ],
+)
+def test_a_wish_that_would_be_lost_is_refused(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "") and said in err
+
+
 @pytest.mark.parametrize(("words", "meant"), [(("trian",), "train"), (("data", "perpare"), "prepare")])
 def test_a_mistyped_command_is_guessed(words: tuple[str, ...], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, said = run(capsys, *words)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import MachineStopped
 from ..remote.job import Job
@@ -67,6 +68,8 @@ def _register_train(gpu: Group) -> None:
             raise click.UsageError("--stop waits for the results to come home: leave --detach out")
         if (resume is None) == (wish["data"] is None):
             raise click.UsageError("Give either --data NAME or --resume RUN.")
+        if resume is not None:
+            _refuse_other_wishes()
         desk = given.desk()
         given.offer_home(desk)
         course = _Course()
@@ -79,6 +82,19 @@ def _register_train(gpu: Group) -> None:
             _say_left(desk, course)
             raise
         _print_trained(given, trained)
+
+
+def _refuse_other_wishes() -> None:
+    """An attempt more is of the same run: what was asked for then stays."""
+    context = click.get_current_context()
+    given = [
+        option.opts[-1] if isinstance(option, click.Option) else "options after --"
+        for option in context.command.params
+        if option.name in ("model", "epochs", "sample", "note", "options")
+        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"--resume goes on with the run as it was asked for: leave out {', '.join(given)}.")
 
 
 @dataclass

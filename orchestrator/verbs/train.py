@@ -24,6 +24,8 @@ from .arrival import arrive
 from .desk import Desk
 
 DEFAULT_MODEL = "efficientnet_lite0"
+TAKEN = ("--data", "--out", "--cache", "--model", "--price-per-hour", "--resume")
+"""Options of the trainer that a run of `gpu` is made with."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,19 @@ def check(desk: Desk, request: Request) -> bool:
         )
     if request.epochs is not None and request.epochs < 1:
         raise UsageError(f"--epochs {request.epochs} trains nothing", "Give 1 or more")
+    for word in request.options:
+        _check_option(word)
     return holdings.find(desk, request.data) is not None
+
+
+def _check_option(word: str) -> None:
+    """The trainer's own options are the user's; those that `gpu train` gives it itself would lead it elsewhere. It
+    takes their beginnings, too."""
+    name = word.partition("=")[0]
+    taken = next((own for own in TAKEN if name.startswith("--") and len(name) > 2 and own.startswith(name)), None)
+    if taken:
+        remedy = "Give gpu's own --model, before the --" if taken == "--model" else "Leave it out"
+        raise UsageError(f"{taken} is what `gpu train` gives the trainer itself", remedy)
 
 
 def _send_data(desk: Desk, connection: Connection, request: Request) -> None:
