@@ -122,7 +122,7 @@ def _train(desk: Desk, resume: str | None, wish: dict[str, Any], course: _Course
         raise
     finally:
         # After a failed run too: what it left came home first, and an idle machine costs the same.
-        if stop and course.run_id:
+        if stop:
             from ..verbs import afterwards
 
             afterwards.stop(desk, course.run_id)

@@ -12,19 +12,30 @@ from . import machine, runs
 from .desk import Desk
 
 
-def stop(desk: Desk, run_id: str) -> None:
-    """Stop it when the run is home and no other one is on it; otherwise say that it goes on, and costs.
+def stop(desk: Desk, run_id: str | None) -> None:
+    """Stop it when the run is home and no other one is on it; otherwise say that it goes on, and costs. None: no run
+    has begun, and who started the machine may go on with it.
 
     A spent budget is its own run's alone: who has begun another wants its result, and when that is there the machine
     stops by itself.
     """
-    if run_id in {entry.run_id for entry in desk.ledger.unfetched()}:
+    if run_id is None:
+        if _runs(desk):
+            _say_on(desk, None, "no run has begun", "`gpu stop`")
+    elif run_id in {entry.run_id for entry in desk.ledger.unfetched()}:
         _say_on(desk, run_id, f"{run_id} is not home", f"`gpu pull {run_id}`, then `gpu stop`")
     elif others := _live(desk):
         named = ", ".join(f"{job.run_id} {job.describe()}" for job in others)
         _say_on(desk, run_id, named, "`gpu stop`, which ends what is on it")
     else:
         machine.stop(desk)
+
+
+def _runs(desk: Desk) -> bool:
+    try:
+        return desk.provider().state().phase in ("pending", "running")
+    except GpuError:
+        return False  # what kept the run from beginning has been said
 
 
 def _live(desk: Desk) -> list[Job]:
@@ -37,10 +48,10 @@ def _live(desk: Desk) -> list[Job]:
         return []
 
 
-def _say_on(desk: Desk, run_id: str, why: str, remedy: str) -> None:
+def _say_on(desk: Desk, run_id: str | None, why: str, remedy: str) -> None:
     if desk.profile.host:
         return
-    price = _price(desk, run_id)
+    price = _price(desk, run_id) if run_id else None
     costs = "" if price is None or desk.profile.emulated else f" and costs ${price:.4g} an hour"
     desk.reporter.line(f"the machine is NOT stopped{costs}, since {why}; stop it with: {remedy}")
 

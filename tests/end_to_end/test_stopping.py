@@ -19,6 +19,9 @@ def test_a_machine_that_was_to_be_stopped_and_is_not_is_said(evening: Evening) -
     """A result that cannot come home; Ctrl-C while it comes; another run that waits; Ctrl-C while one goes on."""
     evening.prepare()
     evening.gpu("start")
+    client = evening.start("train", "--data", "elsewhere", "--stop")
+    said = client.communicate(timeout=60)[1]
+    assert client.returncode == 2 and "the machine is NOT stopped, since no run has begun" in said
     client = evening.start(*FAILING)
     first = started_run(client)
     (evening.folder / "runs" / first / "exit_code").mkdir()
