@@ -734,6 +734,7 @@ everything() {
     say "ready"
   else
     rm -rf -- "$place/cache"
+    tidy
     cmp -s <(made_for) "$place/ready" || made_for >"$place/ready"
     say "ready, after $((SECONDS - began)) s"
   fi
@@ -743,10 +744,15 @@ everything() {
 take_turn() {
   mkdir -p -- "$place/tmp" || fail "$place cannot be written" 1
   exec 9>>"$place/lock" || fail "$place/lock cannot be written" 1
-  flock --nonblock 9 && return
-  say "another provisioning is at work here; waiting for its end"
-  until flock --wait "$BEAT" 9; do say "  still waiting"; done
+  if ! flock --nonblock 9; then
+    say "another provisioning is at work here; waiting for its end"
+    until flock --wait "$BEAT" 9; do say "  still waiting"; done
+  fi
+  tidy
 }
+
+# A pip that is told to end leaves what it has unpacked: gigabytes, if that was torch.
+tidy() { find "$place/tmp" -mindepth 1 -delete; }
 
 take_requirements() {
   [[ -n $requirements ]] || return 0

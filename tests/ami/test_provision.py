@@ -429,6 +429,7 @@ def test_one_at_a_time_and_an_interrupted_one_goes_on(machine: Grounds) -> None:
     first = _start(machine)
     _eventually(lambda: slow.exists() and slow.read_text().strip())
     child = int(slow.read_text())
+    left = machine.write("home/gpu/provision/tmp/pip-unpack-x/torch.whl", "what an interrupted pip has unpacked")
     second = _start(machine)
     assert second.stdout
     assert "waiting for its end" in second.stdout.readline()
@@ -440,6 +441,7 @@ def test_one_at_a_time_and_an_interrupted_one_goes_on(machine: Grounds) -> None:
     said, _ = second.communicate(timeout=120)
     assert second.returncode == 0, said
     assert said.splitlines()[-1].startswith("ready")
+    assert [*left.parents[1].iterdir()] == []
     first.communicate()
 
 
