@@ -218,7 +218,21 @@ update_lists() {
   done
 }
 
-install_packages() { update_lists && apt install -y --no-install-recommends "$@"; }
+# One source that does not answer is no reason to give up: what is known of the others is often enough.
+freshen_lists() { update_lists || say "    going on with what is known of the packages"; }
+
+# What a machine that went down in the midst of it has left half installed; until then apt refuses everything. An
+# emulated machine has no dpkg but the one that was put into its folder.
+finish_packages() {
+  [[ $(type -P dpkg) == "$root"/* ]] || return 0
+  step "dpkg --configure -a" "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a dpkg --configure -a
+}
+
+install_packages() {
+  finish_packages
+  freshen_lists
+  apt install -y --no-install-recommends "$@"
+}
 
 # ---- The parts: look_PART says what is wrong, or what is well with exit code 0; do_PART mends it -------------------
 
@@ -355,7 +369,7 @@ do_driver() {
   if [[ $(type -P nvidia-uninstall) == "$root"/* ]]; then
     step "removing the driver that does not answer" "${sudo[@]}" nvidia-uninstall --silent || return
   fi
-  if grep -q '^ID=debian' "$root/etc/os-release"; then update_lists && add_nonfree || return; fi
+  if grep -q '^ID=debian' "$root/etc/os-release"; then freshen_lists && add_nonfree || return; fi
   mapfile -t packages <<<"$packages"
   install_packages "${packages[@]}" || return
   # The kernel has it at once where nothing else has taken the GPU.

@@ -167,6 +167,23 @@ def test_a_program_that_does_not_run_is_named(machine: Grounds) -> None:
         tool.unlink()
 
 
+def test_a_machine_that_went_down_while_it_installed_goes_on(machine: Grounds) -> None:
+    """dpkg finishes what it had begun; a source that does not answer keeps nobody from the others."""
+    machine.program("dpkg", f'{NOTED}\nrm "$0"')
+    updated = f"case $* in *update*) echo 'E: no Release file'; exit 100 ;; esac\n{NOTED}"
+    refused = "[ ! -e $GPU_ROOT/bin/dpkg ] || { echo 'E: dpkg was interrupted'; exit 100; }"
+    tmux = machine.write("tmux", "#!/bin/sh\necho tmux 3.4\n", mode=0o755)
+    broken = machine.program("tmux", BROKEN)
+    machine.program("apt-get", f"{refused}\n{updated}\ncp {tmux} {broken}")
+    try:
+        machine.ready("machine")
+    finally:
+        machine.program("apt-get", NOTED)
+        broken.unlink()
+        (machine.root / "bin/dpkg").unlink(missing_ok=True)
+    assert "dpkg --configure -a" in machine.done()
+
+
 def test_packages_of_ones_own(machine: Grounds) -> None:
     wishes = machine.write("wishes.txt", "six==1.0\n")
     machine.ready("machine", "--requirements", str(wishes))
