@@ -14,7 +14,8 @@
 # once when that is whole, so that a disk that moves to another GPU and back makes each of them once. A ~/gpu/env that is
 # somebody's own is only looked at while it is of use.
 #
-# ~/gpu/requirements.txt, where it is, is installed too; its SHA-256 is then in ~/gpu/env/requirements.sha256.
+# ~/gpu/requirements.txt, where it is, is installed too; its SHA-256 is then in ~/gpu/env/requirements.sha256. FILE takes
+# its place when it could be installed; an empty one removes it.
 # ~/gpu/provision/log.txt has everything that was done and said; ~/gpu/provision/ready says for which GPU and which
 # environment all of it is well. Exit codes: 1 something is not, 2 wrong usage, 3 it goes on after a restart.
 set -u
@@ -566,7 +567,12 @@ digest() { sha256sum <"$1" 2>/dev/null | cut -d' ' -f1; }
 
 look_requirements() {
   local file=$HOME/gpu/requirements.txt record=$link/requirements.sha256
-  if [[ ! -f $file ]]; then
+  if [[ -n $requirements && $(whose) == own ]]; then
+    printf '%s is left to you: the environment is your own' "$requirements"
+  elif [[ -n $requirements ]]; then
+    printf '%s is asked for' "$requirements"
+    return 1
+  elif [[ ! -f $file ]]; then
     [[ -e $record ]] && printf 'of %s only the traces are left' "$file" && return 1
     printf 'none'
   elif [[ $(whose) == own ]]; then
@@ -579,14 +585,27 @@ look_requirements() {
   fi
 }
 
+# A new file is tried before it takes the place of the one that is there: that one goes on being good if it cannot be
+# installed, since pip changes nothing before it has found all of it.
 do_requirements() {
-  local file=$HOME/gpu/requirements.txt record=$link/requirements.sha256 sum
+  local file=$HOME/gpu/requirements.txt record=$link/requirements.sha256 wanted before sum
   ! in_use || return
+  wanted=${requirements:-$file} requirements=''
+  before=$(cat "$record" 2>/dev/null)
   rm -f -- "$record"
-  [[ -f $file ]] || return 0
+  if [[ ! -s $wanted ]]; then
+    rm -f -- "$file"
+    return
+  fi
   pins >"$place/pins.txt"
-  sum=$(digest "$file")
-  step "$file" "$link/bin/python" -I -m pip install -c "$place/pins.txt" -r "$file" || return
+  sum=$(digest "$wanted")
+  if ! step "$wanted" "$link/bin/python" -I -m pip install -c "$place/pins.txt" -r "$wanted"; then
+    [[ -z $before ]] || printf '%s\n' "$before" >"$record"
+    return 1
+  fi
+  if [[ $wanted != "$file" ]]; then
+    cp -- "$wanted" "$file.new" && mv -fT -- "$file.new" "$file" || return
+  fi
   printf '%s\n' "$sum" >"$record"
 }
 
@@ -768,10 +787,10 @@ take_turn() {
 # A pip that is told to end leaves what it has unpacked: gigabytes, if that was torch.
 tidy() { find "$place/tmp" -mindepth 1 -delete; }
 
-take_requirements() {
-  [[ -n $requirements ]] || return 0
-  cmp -s "$requirements" "$HOME/gpu/requirements.txt" && return
-  cp -- "$requirements" "$HOME/gpu/requirements.txt" || fail "$requirements cannot be copied" 1
+# Forgets what is nothing new: the file that is there already, or none where there is none.
+look_for_wishes() {
+  local file=$HOME/gpu/requirements.txt
+  if cmp -s -- "$requirements" "$file" || [[ ! -s $requirements && ! -e $file ]]; then requirements=''; fi
 }
 
 # Root is told by cloud-init; what is in a home folder is its owner's all the same.
@@ -808,11 +827,11 @@ main() {
     trap 'stop 143' TERM HUP
     trap 'stop 141' PIPE
     take_turn
-    take_requirements
   else
     # Nothing is written, no temporary file either.
     export TMPDIR=/tmp
   fi
+  look_for_wishes
   survey
   say "$profile of $me: $([[ -n $gpu ]] && printf 'NVIDIA GPU 10de:%s, %s' "$gpu" "$entry" || printf 'no NVIDIA GPU'), torch ${torch:-none}"
   everything

@@ -68,7 +68,7 @@ def _complete(desk: Desk, connection: Connection, requirements: Path | None = No
     else:
         return False
     with desk.connect(wait=BOOT_SECONDS) as again:
-        provision.provision(desk, again, provider)
+        provision.provision(desk, again, provider, requirements)
     return True
 
 

@@ -202,6 +202,24 @@ def test_packages_of_ones_own(machine: Grounds) -> None:
     assert not (machine.env / "requirements.sha256").exists()
 
 
+def test_what_cannot_be_installed_takes_no_place(machine: Grounds) -> None:
+    """The file that was good goes on being what the machine has; an empty one takes it away."""
+    kept = machine.home / "gpu/requirements.txt"
+    good = machine.write("wishes.txt", "six==1.0\n")
+    bad = machine.write("bad.txt", "six==1.0\nnowhere==3.0\n")
+    machine.ready("server", "--requirements", str(good))
+    assert machine.wrong("server", "--requirements", str(bad)) == ["requirements"]
+    assert kept.read_text() == "six==1.0\n"
+    machine.ready("server", "--check")
+    machine.ready("server")
+    # One that has never been good, from times when it was not tried before.
+    kept.write_text("nowhere==3.0\n")
+    assert machine.wrong("server") == ["requirements"]
+    machine.ready("server", "--requirements", str(machine.write("none.txt", "")))
+    assert not kept.exists()
+    assert "ok     requirements none" in machine.ready("server", "--check")
+
+
 def test_the_weights_of_vgg16_where_they_can_be_had(machine: Grounds) -> None:
     machine.write("mirror/vgg16-397923af.pth", "other bytes than its name says")
     assert "left out" in machine.ready("server")
