@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import ami
 from ami import pipwheel
 
-from ..errors import GpuError
+from ..errors import GpuError, UsageError
 from ..providers.base import LeftAlone, Provider
 from ..remote.ssh import Connection
 from .desk import Desk
@@ -48,9 +49,17 @@ def provision(desk: Desk, connection: Connection, provider: Provider, requiremen
     lines.end()
     if done.exit_code:
         raise (WantsRestart if done.exit_code == AFTER_RESTART else NotReady)(
-            f"{connection.address.host} is {_unfinished(lines.last)}",
-            f"See {FOLDER}/log.txt there; mend what it says, then: gpu doctor --fix",
+            f"{connection.address.host} is {_unfinished(lines.last)}", _remedy(lines.last)
         )
+
+
+def _remedy(last: str) -> str:
+    if last.startswith("not ready") and "requirements" in last.split():
+        return (
+            f"See {FOLDER}/log.txt there for what is wrong with your requirements; mend them at home, then: gpu doctor "
+            "--fix --requirements FILE (an empty FILE removes them from the machine)"
+        )
+    return f"See {FOLDER}/log.txt there; mend what it says, then: gpu doctor --fix"
 
 
 def _unfinished(last: str) -> str:
@@ -73,9 +82,38 @@ def _pip_for(connection: Connection) -> tuple[str, bytes] | None:
 
 def _read(requirements: Path) -> bytes:
     try:
-        return requirements.read_bytes()
+        content = requirements.read_bytes()
     except OSError as error:
         raise GpuError(f"{requirements} cannot be read: {error.strerror}", "Name a file that can") from error
+    for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
+        if _is_at_home(line):
+            raise UsageError(
+                f"{requirements}, line {number}, names a file of this computer, and only {requirements.name} itself is "
+                f"sent: {line.strip()[:80]}",
+                "Write there what the file holds, or a package or an address that the machine can get at",
+            )
+    return content
+
+
+_OF_A_FILE = re.compile(r"(?:-r|-c|-e|-f|--requirement|--constraint|--editable|--find-links)[ =]*(.*)")
+_ARCHIVE = re.compile(r"\.(?:whl|zip|tar|tgz|tar\.\w+)$", re.IGNORECASE)
+
+
+def _is_at_home(line: str) -> bool:
+    """Whether a line of a requirements file is, to pip, about a file beside it, or elsewhere on the same computer.
+
+    https://pip.pypa.io/en/stable/reference/requirements-file-format/
+    """
+    words = re.sub(r"(^|\s)#.*", "", line).strip()
+    if option := _OF_A_FILE.match(words):
+        return "://" not in option[1] or option[1].startswith("file:")
+    if not words or words.startswith("-"):
+        return False
+    _, at, address = words.partition(" @ ")
+    what = (address if at else re.split(r"[\s;]", words)[0]).strip()
+    if what.startswith("file:"):
+        return True
+    return "://" not in what and ("/" in what or what.startswith(".") or bool(_ARCHIVE.search(what)))
 
 
 def _archive(files: dict[str, bytes]) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import UsageError
 from orchestrator.providers.aws.provider import AwsProvider
 from orchestrator.providers.base import LeftAlone, Wish
 from orchestrator.providers.server import ServerProvider
@@ -86,6 +87,30 @@ def test_requirements_without_fix_are_refused(bare: Box) -> None:
     wishes = bare.evening.folder / "requirements.txt"
     wishes.write_text("six\n")
     assert "Add --fix" in bare.gpu("doctor", "--requirements", str(wishes), code=2)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("-r other.txt", "--constraint=c.txt", "-e .", "./here", "a/b", "/opt/a-1.whl", "a.tar.gz", "-f wheels"),
+        *("a @ file:///opt/a.whl", "file:///opt/a.whl", "-e file:///opt/a", "  ../b # mine"),
+    ],
+)
+def test_a_line_about_a_file_at_home_is_refused(tmp_path: Path, line: str) -> None:
+    wishes = tmp_path / "wishes.txt"
+    wishes.write_text(f"six\n{line}\n")
+    with pytest.raises(UsageError, match=r"wishes\.txt, line 2, names a file of this computer"):
+        provision._read(wishes)
+
+
+def test_other_lines_are_sent_as_they_are(tmp_path: Path) -> None:
+    wishes = tmp_path / "wishes.txt"
+    wishes.write_text(
+        "# mine, in ./here\n\nsix==1.0 # a/b\nrequests[socks]>=2 ; python_version < '3.9'\n"
+        "git+https://example.org/a/b.git@v1#egg=b\nc @ https://example.org/c.whl\n-e git+ssh://git@example.org/d\n"
+        "--extra-index-url https://example.org/simple\n-r https://example.org/r.txt\nzope.interface\n"
+    )
+    assert provision._read(wishes) == wishes.read_bytes()
 
 
 @pytest.fixture
