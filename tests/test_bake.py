@@ -144,7 +144,13 @@ def test_an_image_from_the_oven_to_the_bin(person: Person) -> None:
     assert [one["type"] for one in sold["sessions"] if one["kind"] == "builder"].count("t3.medium") == 2
     assert sold["per_month_images"] == pytest.approx(document["per_month"], abs=0.01)
     assert "and your images: $" in person.gpu("cost").stdout
-    assert "gpu --profile sandbox ami prune --keep 0" in person.gpu("audit").stdout
+    person.gpu("ami", "copy", "us-east-1")
+    audit = person.gpu("audit").stdout
+    for region in ("us-west-2", "us-east-1"):
+        assert f"gpu --profile sandbox ami prune --keep 0 --region {region}\n" in audit
+    assert len(person.json("ami", "ls", "--region", "us-east-1")["images"]) == 1
+    copies = ("ami", "prune", "--keep", "0", "--region", "us-east-1")
+    assert person.gpu(*copies).stdout == "removed 1 image and 1 snapshot\n"
 
     assert "no longer there" not in shelf["start"]["why"] and "that is old" not in shelf["start"]["why"]
     person.ec2.create_tags(
@@ -161,7 +167,7 @@ def test_an_image_from_the_oven_to_the_bin(person: Person) -> None:
 
     person.strike(("ami", "prune", "--keep", "0"), Blow("DeregisterImage", 0), signal.SIGKILL)
     assert person.census().ours == {"snapshot": 1}
-    person.gpu("ami", "prune", "--keep", "0")
+    assert person.gpu("ami", "prune", "--keep", "0").stdout == "removed 0 images and 1 snapshot\n"
     assert person.census().ours == {}
     assert list(snapshots(person).iterdir()) == []
 

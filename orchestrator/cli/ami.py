@@ -18,6 +18,8 @@ from .options import Given, Group, command
 COLUMNS = ("image", "name", "made (UTC)", " GB", "environment", "from", "state", " $/month", "")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show the plan; with -v as `aws` commands.")
 
+REGION = click.option("--region", metavar="REGION", help="Where `copy` has brought them; the profile's without it.")
+
 
 def register(gpu: Group) -> None:
     @gpu.group("ami", cls=Group)
@@ -40,28 +42,32 @@ def register(gpu: Group) -> None:
         given.show({**_document(baked.image), **_cost(baked)}, text)
 
     @command(ami, "ls")
-    def ls(given: Given) -> None:
+    @REGION
+    def ls(given: Given, region: str | None) -> None:
         """Your images, newest first, and which one `gpu start` would take."""
         desk = given.desk()
-        found = verbs.shelf(desk)
+        found = verbs.shelf(desk, region)
         if given.json:
             images = [{**_document(one), "chosen": one.id == found.chosen} for one in found.images]
             document = {"images": images, "per_month": round(found.per_month, 2)}
             given.show({**document, "start": {"kind": desk.kind, "image": found.chosen or None, "why": found.why}}, "")
         else:
-            _show(desk, found)
+            _show(desk, found, region or desk.profile.region)
 
     @command(ami, "prune")
     @click.option("--keep", type=click.IntRange(min=0), default=2, show_default=True, help="So many stay, the newest.")
+    @REGION
     @DRY_RUN
-    def prune(given: Given, keep: int, dry_run: bool) -> None:
-        """Remove the oldest images with their snapshots; those of which a machine is made stay."""
+    def prune(given: Given, keep: int, region: str | None, dry_run: bool) -> None:
+        """Remove your oldest images with their snapshots; those of which a machine is made stay."""
         desk = given.desk()
         if dry_run:
-            _print_preview(given, desk, verbs.preview_prune(desk, keep))
+            _print_preview(given, desk, verbs.preview_prune(desk, keep, region))
             return
-        removed = verbs.prune(desk, keep)
-        given.show({"removed": removed}, f"{removed} removed" if removed else "there was nothing to remove")
+        gone = verbs.prune(desk, keep, region)
+        counted = [_count(gone.images, "image"), _count(gone.snapshots, "snapshot")]
+        text = f"removed {' and '.join(counted)}" if gone.images or gone.snapshots else "there was nothing to remove"
+        given.show({"removed": gone.images, "snapshots": gone.snapshots}, text)
 
     @command(ami, "copy")
     @click.argument("region")
@@ -81,14 +87,19 @@ def register(gpu: Group) -> None:
         given.show(document, text)
 
 
-def _show(desk: Desk, found: verbs.Shelf) -> None:
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _show(desk: Desk, found: verbs.Shelf, region: str) -> None:
     if found.images:
         table.show(COLUMNS, [_row(one, found, desk) for one in found.images], elastic="name")
         click.echo()
         click.echo(_price(desk, f"in all at most ${found.per_month:.2f} a month"))
     else:
-        click.echo(f"no image of your own in {desk.profile.region}; make one with: gpu ami bake")
-    click.echo(f"a new {desk.kind} machine begins with {found.chosen} ({found.why})" if found.chosen else found.why)
+        click.echo(f"no image of your own in {region}; make one with: gpu ami bake")
+    machine = f"{desk.kind} machine" if region == desk.profile.region else f"{desk.kind} machine in {region}"
+    click.echo(f"a new {machine} begins with {found.chosen} ({found.why})" if found.chosen else found.why)
 
 
 def _row(one: MachineImage, found: verbs.Shelf, desk: Desk) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from ..verbs import environment as environments
 from .options import Given, Group, command
 from .terminal import print_json, printable
 
+IMAGED = ("image", "snapshot")
 MARKS = {True: ("ok", "green"), False: ("wrong", "red"), None: ("-", "yellow")}
 """`-`: it could not be looked at."""
 
@@ -128,8 +129,10 @@ def _item_line(item: Item) -> str:
 def _removal(report: audits.Report) -> Iterator[str]:
     yield "a profile's things are removed, with all the waiting that it takes, by:"
     yield from (f"  gpu --profile {profile} destroy" for profile in report.profiles)
-    if baked := sorted({item.profile for item in report.items if item.resource == "image" and item.profile}):
+    baked = {(item.profile, item.region) for item in report.items if item.resource in IMAGED and item.profile}
+    if baked:
         yield "but for images of your own, which go by:"
-        yield from (f"  gpu --profile {profile} ami prune --keep 0" for profile in baked)
+        for profile, region in sorted(baked):
+            yield f"  gpu --profile {profile} ami prune --keep 0 --region {region}"
     yield "or one by one, in this order, with the same credentials:"
     yield from (f"  {item.removal}" for item in report.items if item.removal)

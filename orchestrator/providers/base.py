@@ -310,6 +310,14 @@ class MachineImage:
 
 
 @dataclass(frozen=True)
+class Pruned:
+    """How many went."""
+
+    images: int
+    snapshots: int
+
+
+@dataclass(frozen=True)
 class BakeWish:
     """What to bake on and from. Neither `kind` nor `machine_type`: the cheapest type without a GPU that is enough."""
 
@@ -356,10 +364,13 @@ class Imaging(Protocol):
     def choice(self, kind: str) -> tuple[str, str]:
         """The image with which a new machine of the kind would begin, and why that one."""
 
-    def plan_prune(self, keep: int) -> tuple[Plan, Sequence[str]]:
-        """To the newest `keep` of the profile's images; and why some others stay, in sentences."""
+    def elsewhere(self, region: str) -> Imaging:
+        """The same for the images of another region."""
 
-    def prune(self, plan: Plan) -> None:
+    def plan_prune(self, keep: int) -> tuple[Plan, Sequence[str]]:
+        """To the newest `keep` of the owner's images in the region; and why some others stay, in sentences."""
+
+    def prune(self, plan: Plan) -> Pruned:
         """Deregister them and delete their snapshots; safe to repeat."""
 
     def plan_copy(self, region: str, image: str | None) -> Plan:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .. import prices
 from ..errors import GpuError, NotOffered
-from ..providers.base import HasImages, Imaging, MachineImage, Plan, Told
+from ..providers.base import HasImages, Imaging, MachineImage, Plan, Pruned, Told
 from .desk import Desk
 from .plans import Preview, agree
 
@@ -39,18 +39,19 @@ class Copied:
         return 0.0 if self.was_there else self.image.size_gb * prices.TRANSFER_GB
 
 
-def imaging(desk: Desk) -> Imaging:
+def imaging(desk: Desk, region: str | None = None) -> Imaging:
+    """In the profile's region, otherwise in another one."""
     provider = desk.provider()
     if not isinstance(provider, HasImages):
         raise NotOffered(
             f"the machine of the profile {desk.profile.name} is your own, and begins with no image",
             "Make it ready as it is with: gpu doctor --fix",
         )
-    return provider.imaging()
+    return provider.imaging().elsewhere(region or desk.profile.region)
 
 
-def shelf(desk: Desk) -> Shelf:
-    there = imaging(desk)
+def shelf(desk: Desk, region: str | None = None) -> Shelf:
+    there = imaging(desk, region)
     images = tuple(there.images())
     try:
         chosen, why = there.choice(desk.kind)
@@ -60,25 +61,23 @@ def shelf(desk: Desk) -> Shelf:
     return Shelf(images, chosen, why)
 
 
-def preview_prune(desk: Desk, keep: int) -> Preview:
-    there = imaging(desk)
+def preview_prune(desk: Desk, keep: int, region: str | None = None) -> Preview:
+    there = imaging(desk, region)
     plan, _ = there.plan_prune(keep)
     return Preview(plan, tuple(there.script(plan)))
 
 
-def prune(desk: Desk, keep: int) -> int:
-    """Remove all but the newest `keep`, with their snapshots; returns how many. Asks first."""
-    there = imaging(desk)
+def prune(desk: Desk, keep: int, region: str | None = None) -> Pruned:
+    """Remove all but the newest `keep`, with their snapshots. Asks first."""
+    there = imaging(desk, region)
     with there.turn():
-        before = len(there.images())
         plan, stays = there.plan_prune(keep)
         for sentence in stays:
             desk.reporter.line(sentence)
         if not plan.steps:
-            return 0
+            return Pruned(0, 0)
         agree(desk, plan, "Delete these?")
-        there.prune(plan)
-        return before - len(there.images())
+        return there.prune(plan)
 
 
 def preview_copy(desk: Desk, region: str, image: str | None) -> Preview:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from ami import bake
+from orchestrator.errors import UsageError
 from orchestrator.providers.aws import policy
 from orchestrator.providers.aws.imaging import Workshop
-from orchestrator.providers.base import BakeWish, HasImages, MachineImage, Wish
+from orchestrator.providers.base import BakeWish, HasImages, MachineImage, Pruned, Wish
 from orchestrator.sandbox import region
 from orchestrator.settings import Home, Profile
 
@@ -165,6 +166,26 @@ def test_a_copy_is_there_once_and_encrypted(cloud: Cloud) -> None:
     [snapshot] = baked_snapshots(ec2)
     assert snapshot["Encrypted"] and snapshot["SnapshotId"] == first.snapshots[0]
     assert {tag["Key"] for tag in snapshot["Tags"]} >= {"gpu:profile", "gpu:owner", "gpu:version", "gpu:role"}
+    # By what region and what profile it is seen, by that it goes; but for what another profile is still making.
+    east = shop(Cloud(cloud.endpoint, cloud.home, Profile("east", region=ELSEWHERE, emulated=True, ssh_port=2222)))
+    there = work.elsewhere(ELSEWHERE)
+    assert [one.id for one in there.images()] == [one.id for one in east.images()] == [first.id]
+    assert there.plan_prune(0)[0].sentences() == east.plan_prune(0)[0].sentences()
+    [running] = ec2.run_instances(ImageId=first.id, MinCount=1, MaxCount=1, InstanceType="t2.micro")["Instances"]
+    tags = [{"Key": tag["Key"], "Value": tag["Value"]} for tag in snapshot["Tags"] if tag["Key"] == "gpu:owner"]
+    ec2.create_tags(Resources=[running["InstanceId"]], Tags=[*tags, {"Key": "gpu:profile", "Value": "third"}])
+    assert running["InstanceId"] in there.plan_prune(0)[1][0]
+    ec2.terminate_instances(InstanceIds=[running["InstanceId"]])
+    _until(lambda: bool(east.plan_prune(0)[0].steps))
+    assert east.prune(east.plan_prune(0)[0]) == Pruned(images=1, snapshots=1)
+    assert list(there.images()) == [] and baked_snapshots(ec2) == []
+    seen = strike_at(cloud, "CopyImage", "after")
+    with pytest.raises(Struck):
+        work.copy(plan, lambda _: None)
+    assert seen and [one.state for one in east.images()] == ["pending"] and east.plan_prune(0)[0].steps == ()
+    assert there.plan_prune(0)[0].steps
+    with pytest.raises(UsageError, match="no region us-east-7"):
+        work.elsewhere("us-east-7")
 
 
 @pytest.mark.parametrize("state", ["pending", "lost"])

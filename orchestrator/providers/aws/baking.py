@@ -104,7 +104,7 @@ def plan_image(have: Inventory, name: str, labels: Mapping[str, str]) -> tuple[S
 
 
 def plan_prune(have: Inventory, keep: int) -> tuple[tuple[Step, ...], list[str]]:
-    """The newest `keep` stay, and those of which a machine of ours is made; and why each of the latter does.
+    """The newest `keep` stay, and those of which a machine of the owner's is made; and why each of the latter does.
 
     EC2 itself would let a machine live on without its image. But `gpu doctor` could not say any more what it was made
     from, and a second one like it could not be had.

@@ -76,8 +76,25 @@ class Ec2:
         return Inventory(**answers, **told)
 
     @in_words
+    def shelf(self) -> Inventory:
+        """The owner's images for machines to begin with, and the machines, of whatever profile: of any of them an image
+        may be in use. What another profile is just making is left out, and so are the snapshots without an image that
+        may be a part of it."""
+        # In this order: a snapshot whose image comes into being meanwhile is under none otherwise.
+        snapshots = self._snapshots()
+        images = self._ec2.describe_images(Owners=["self"], Filters=self._owned())["Images"]
+        told = _imaged(images, snapshots, self._region)
+        told["baked"] = tuple(
+            one for one in told["baked"] if one.state != "pending" or one.profile == self._tags.profile
+        )
+        return Inventory(machines=self._machines(self._owned()), **told)
+
+    @in_words
     def machines(self, kind: str | None = None) -> tuple[Machine, ...]:
-        pages = self._ec2.get_paginator("describe_instances").paginate(Filters=self._mine(kind))
+        return self._machines(self._mine(kind))
+
+    def _machines(self, filters: list[FilterTypeDef]) -> tuple[Machine, ...]:
+        pages = self._ec2.get_paginator("describe_instances").paginate(Filters=filters)
         found = [i for page in pages for reservation in page["Reservations"] for i in reservation["Instances"]]
         return tuple(_machine(i) for i in sorted(found, key=lambda i: i["InstanceId"]))
 
@@ -157,8 +174,7 @@ class Ec2:
     @in_words
     def own_images(self) -> tuple[MachineImage, ...]:
         """The owner's, of whatever profile, newest first."""
-        wanted: list[FilterTypeDef] = [{"Name": "tag:gpu:owner", "Values": [self._tags.owner]}]
-        found = self._ec2.describe_images(Owners=["self"], Filters=wanted)["Images"]
+        found = self._ec2.describe_images(Owners=["self"], Filters=self._owned())["Images"]
         images = [own.read(one, self._region) for one in found if own.is_own(one)]
         return tuple(sorted(images, key=lambda i: (i.made, i.id), reverse=True))
 
@@ -180,6 +196,9 @@ class Ec2:
         return max(images, key=lambda i: (i.created, i.id), default=None)
 
     # --- the inventory's parts
+
+    def _owned(self) -> list[FilterTypeDef]:
+        return [{"Name": "tag:gpu:owner", "Values": [self._tags.owner]}]
 
     def _mine(self, kind: str | None = None) -> list[FilterTypeDef]:
         wanted = {"gpu:profile": self._tags.profile, "gpu:owner": self._tags.owner}

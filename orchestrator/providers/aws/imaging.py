@@ -14,7 +14,7 @@ from ... import __version__
 from ...errors import GpuError, UsageError, nearest
 from ...settings import Home, Profile
 from ...state import Belonging, StateFile, lock
-from ..base import Address, BakeWish, MachineImage, Plan, State, Told
+from ..base import Address, BakeWish, MachineImage, Plan, Pruned, State, Told
 from . import baking, keys, removal, turns
 from .api import Live
 from .audit import regions
@@ -26,7 +26,7 @@ from .inventory import BUILDER, Inventory, Machine, Tags
 from .plans import AwsPlan, Plans
 from .scribe import Scribe, mention
 from .session import Gone, NoCapacity, Session
-from .steps import RunInstance
+from .steps import DeleteSnapshot, DeregisterImage, RunInstance
 from .userdata import user_data
 from .waiting import Watch, Written, persistently
 
@@ -65,6 +65,19 @@ class Workshop:
         self._endpoint = endpoint
         self._belonging = belonging
         self._name = f"gpu-{profile.name}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}"
+
+    def elsewhere(self, region: str) -> Workshop:
+        if region == self._profile.region:
+            return self
+        self._check(region)
+        return Workshop(
+            replace(self._profile, region=region),
+            self._home,
+            self._session.elsewhere(region),
+            self._say,
+            endpoint=self._endpoint,
+            belonging=self._belonging,
+        )
 
     def turn(self) -> AbstractContextManager[None]:
         return turns.baking(self._home, self._profile.name, self._say)
@@ -155,26 +168,29 @@ class Workshop:
         return self._plans.image_of(kind)
 
     def plan_prune(self, keep: int) -> tuple[Plan, Sequence[str]]:
-        steps, stays = baking.plan_prune(self._ec2.inventory(), keep)
+        steps, stays = baking.plan_prune(self._ec2.shelf(), keep)
         return AwsPlan(steps, wish=replace(AwsPlan(()).wish, kind=str(keep))), stays
 
-    def prune(self, plan: Plan) -> None:
+    def prune(self, plan: Plan) -> Pruned:
         assert isinstance(plan, AwsPlan)
+        images: set[str] = set()
+        snapshots: set[str] = set()
 
         def attempt() -> None:
-            self._carry_out(_plan(baking.plan_prune(self._ec2.inventory(), int(plan.wish.kind))[0]))
+            fresh, _ = baking.plan_prune(self._ec2.shelf(), int(plan.wish.kind))
+            images.update(step.image for step in fresh if isinstance(step, DeregisterImage))
+            snapshots.update(step.snapshot for step in fresh if isinstance(step, DeleteSnapshot))
+            self._carry_out(_plan(fresh))
 
         with self._alone():
             persistently(attempt, self._say)
+        return Pruned(len(images), len(snapshots))
 
     # --- copying
 
     def plan_copy(self, region: str, image: str | None) -> CopyPlan:
         found = self._to_copy(image)
-        known = regions(self._session)
-        if region not in known:
-            hint = nearest(region, known) or f"They are {', '.join(known)}"
-            raise UsageError(f"there is no region {region}, or not for this account", hint)
+        self._check(region)
         there = self._elsewhere(region)
         steps = baking.plan_copy(found, region, there.own_images())
         return CopyPlan(steps, spends=bool(steps), image=found, region=region)
@@ -214,6 +230,12 @@ class Workshop:
             yield step.sentence(), (*scribe.take(), *there.take())
 
     # --- how
+
+    def _check(self, region: str) -> None:
+        known = regions(self._session)
+        if region not in known:
+            hint = nearest(region, known) or f"They are {', '.join(known)}"
+            raise UsageError(f"there is no region {region}, or not for this account", hint)
 
     def _to_copy(self, wanted: str | None) -> MachineImage:
         found = [i for i in self._ec2.own_images() if i.state == "available" and wanted in (None, i.id)]
