@@ -128,7 +128,7 @@ def test_a_whole_life_of_an_image(cloud: Cloud, box: tuple[Path, str]) -> None:
     [asked] = [params for name, params in cloud.calls if name == "RunInstances" and "t2.micro" in params.values()][1:]
     card = asked["NetworkInterfaces"][0]
     assert card["AssociatePublicIpAddress"] is True and "DisableApiTermination" not in asked
-    assert asked["ClientToken"] and asked["InstanceInitiatedShutdownBehavior"] == "stop"
+    assert asked["ClientToken"] and asked["InstanceInitiatedShutdownBehavior"] == "terminate"
     assert told[0] == 50 and told[-1] == 100
     assert (made.state, made.environment, made.recipe) == ("available", LABELS["environment"], LABELS["recipe"])
     assert made.source and made.builder and made.builder != own.machine_id

@@ -153,7 +153,8 @@ class Changes:
             "NetworkInterfaces": [network],
             "BlockDeviceMappings": [{"DeviceName": birth.root_device, "Ebs": disk}],
             "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
-            "InstanceInitiatedShutdownBehavior": "stop",
+            # A builder that nobody removes any more is not kept when it stops itself, nor is its disk.
+            "InstanceInitiatedShutdownBehavior": "terminate" if passing else "stop",
             **({"InstanceMarketOptions": SPOT} if birth.spot else {}),
             **({"DisableApiTermination": True} if protected else {}),
             "TagSpecifications": self._spec(*resources, kind=birth.kind, replaces=birth.replaces),
