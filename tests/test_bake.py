@@ -3,12 +3,16 @@ is killed leaves nothing that the next command does not remove."""
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
 import tarfile
+import termios
 from pathlib import Path
 
 import pytest
@@ -125,6 +129,7 @@ def test_an_image_from_the_oven_to_the_bin(person: Person) -> None:
     assert person.census().ours["machine"] == 1
     listed = json.loads(person.gpu("--json", "audit").stdout)
     assert any("bake" in item["about"] for item in listed["items"] if item["resource"] == "instance")
+    assert "a bake is at work, or was broken off" in person.gpu("ami", "ls").stdout
     person.gpu("destroy")
     assert "machine" not in person.census().ours
     person.gpu("ami", "prune", "--keep", "0")
@@ -188,6 +193,26 @@ def test_a_bake_broken_off_early_leaves_nothing(person: Person) -> None:
     person.control.set("denied", action="CreateImage")
     person.control.set("vcpu-limit")
     check_message(person.suffer(*BAKE))
+    assert person.census().ours == {}
+
+
+def test_a_terminal_that_closes_ends_a_bake_as_ctrl_c_does(person: Person) -> None:
+    person.control.set("hold", action="RunInstances", when="after", times=1)
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [*_gpu(), *BAKE],
+        cwd=person.folder,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    assert person.control.held(60)
+    assert person.census().ours["machine"] == 1
+    os.close(master)
+    assert process.wait(100) == 130
     assert person.census().ours == {}
 
 

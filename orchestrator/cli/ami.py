@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from ..providers.base import BakeWish, MachineImage
+from ..providers.base import BakeWish, MachineImage, State
 from ..verbs import bake as baking
 from ..verbs import images as verbs
 from ..verbs.desk import Desk
 from ..verbs.plans import Preview, describe_price
 from . import table
+from .ending import ended_by_any_signal
 from .options import Given, Group, command
 
 COLUMNS = ("image", "name", "made (UTC)", " GB", "environment", "from", "state", " $/month", "")
@@ -37,7 +38,8 @@ def register(gpu: Group) -> None:
         if dry_run:
             _print_preview(given, desk, baking.preview(desk, wish))
             return
-        baked = baking.bake_image(desk, wish)
+        with ended_by_any_signal():
+            baked = baking.bake_image(desk, wish)
         text = f"{baked.image.id} ({baked.image.name})\n" + "\n".join(_cost_lines(desk, baked))
         given.show({**_document(baked.image), **_cost(baked)}, text)
 
@@ -49,7 +51,8 @@ def register(gpu: Group) -> None:
         found = verbs.shelf(desk, region)
         if given.json:
             images = [{**_document(one), "chosen": one.id == found.chosen} for one in found.images]
-            document = {"images": images, "per_month": round(found.per_month, 2)}
+            document: dict[str, Any] = {"images": images, "per_month": round(found.per_month, 2)}
+            document["builder"] = {"id": found.builder.machine_id, "phase": found.builder.phase}
             given.show({**document, "start": {"kind": desk.kind, "image": found.chosen or None, "why": found.why}}, "")
         else:
             _show(desk, found, region or desk.profile.region)
@@ -79,7 +82,8 @@ def register(gpu: Group) -> None:
         if dry_run:
             _print_preview(given, desk, verbs.preview_copy(desk, region, image))
             return
-        copied = verbs.copy(desk, region, image)
+        with ended_by_any_signal():
+            copied = verbs.copy(desk, region, image)
         month = f"at most ${copied.image.per_month:.2f} a month"
         once = "it was there already" if copied.was_there else f"at most ${copied.transfer:.2f} once for the transfer"
         text = f"{copied.image.id} in {region}\n{_price(desk, f'{month}; {once}')}"
@@ -100,6 +104,16 @@ def _show(desk: Desk, found: verbs.Shelf, region: str) -> None:
         click.echo(f"no image of your own in {region}; make one with: gpu ami bake")
     machine = f"{desk.kind} machine" if region == desk.profile.region else f"{desk.kind} machine in {region}"
     click.echo(f"a new {machine} begins with {found.chosen} ({found.why})" if found.chosen else found.why)
+    if found.builder.machine_id:
+        click.echo(_builder_line(found.builder))
+
+
+def _builder_line(builder: State) -> str:
+    price = f" at ${builder.price.per_hour:.4g} an hour" if builder.price and builder.phase == "running" else ""
+    return (
+        f"the builder {builder.machine_id} is {builder.phase}{price}: a bake is at work, or was broken off; the next "
+        "`gpu ami bake`, or `gpu destroy`, removes it"
+    )
 
 
 def _row(one: MachineImage, found: verbs.Shelf, desk: Desk) -> tuple[str, ...]:

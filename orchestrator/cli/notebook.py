@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -14,6 +12,7 @@ from .. import redirect
 from ..verbs import notebook as verbs
 from ..verbs import notes
 from ..verbs.desk import Desk
+from .ending import ended_by_any_signal
 from .options import Given, Group, command, pass_given
 from .terminal import print_json
 
@@ -74,7 +73,7 @@ def _open(given: Given, *, data: str | None, no_open: bool, port: int | None) ->
     desk = given.desk()
     given.offer_home(desk)
     with contextlib.ExitStack() as closing:
-        closing.enter_context(_ended_by_any_signal())
+        closing.enter_context(ended_by_any_signal())
         way = closing.enter_context(verbs.opened(desk, data, port))
         try:
             _show(given, desk, way)
@@ -102,14 +101,3 @@ def _browse(desk: Desk, closing: contextlib.ExitStack, url: str) -> None:
         desk.reporter.line("there is no browser to open here: go to that address with one of this computer")
         return
     redirect.show(closing.enter_context(redirect.page(url)))
-
-
-@contextlib.contextmanager
-def _ended_by_any_signal() -> Iterator[None]:
-    """A closed terminal and a `kill` end it as Ctrl-C does, and leave nothing behind."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .. import prices
 from ..errors import GpuError, NotOffered
-from ..providers.base import HasImages, Imaging, MachineImage, Plan, Pruned, Told
+from ..providers.base import HasImages, Imaging, MachineImage, Plan, Pruned, State, Told
 from .desk import Desk
 from .plans import Preview, agree
 
@@ -21,6 +21,8 @@ class Shelf:
     chosen: str
     """With which the next new machine of the selected kind begins; it may be none of these."""
     why: str
+    builder: State
+    """The machine that bakes: at this moment, or left by a bake that was broken off."""
 
     @property
     def per_month(self) -> float:
@@ -58,7 +60,7 @@ def shelf(desk: Desk, region: str | None = None) -> Shelf:
     except GpuError as error:
         # What there is can be listed all the same.
         chosen, why = "", str(error)
-    return Shelf(images, chosen, why)
+    return Shelf(images, chosen, why, there.builder())
 
 
 def preview_prune(desk: Desk, keep: int, region: str | None = None) -> Preview:
