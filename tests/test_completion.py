@@ -38,9 +38,20 @@ def commands(group: click.Group) -> Iterator[click.Command]:
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where somebody has data sets and runs, some of them with names that a shell would have to quote."""
+    """Where somebody has data sets and runs, some of them with names that no command takes."""
     folder = tmp_path / "work"
-    for name in ("flowers", "dogscats", "b o", ".hidden", "$(reboot)", "new\nline", "\udcff"):
+    for name in (
+        "flowers",
+        "dogscats",
+        "b o",
+        ".hidden",
+        "$(reboot)",
+        "new\nline",
+        "\udcff",
+        "cats,dogs",
+        "a:b",
+        "-dash",
+    ):
         (folder / "data" / name / "train").mkdir(parents=True)
     (folder / "data" / "no-set").mkdir()
     for name in ("20260101-120000-dogscats-0a1b", "20260201-120000-flowers-2c3d", "no-run"):

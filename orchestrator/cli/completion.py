@@ -59,10 +59,19 @@ def runs(_: click.Context) -> list[str]:
 
 
 def data_sets(_: click.Context) -> list[str]:
-    """Those at home."""
+    """Those at home whose names a command takes."""
     from ..data import layout
 
-    return layout.names(Path("data"))
+    return [name for name in layout.names(Path("data")) if _is_taken(name)]
+
+
+def _is_taken(name: str) -> bool:
+    from ..data import layout
+
+    try:
+        return layout.checked_name(name) == name
+    except GpuError:
+        return False
 
 
 def known_data_sets(_: click.Context) -> list[str]:
