@@ -14,4 +14,9 @@ BRIEFLY = 3.0
 
 def baking(home: Home, profile: str, say: Callable[[str], None]) -> AbstractContextManager[None]:
     """Beside the profile's own lock, which is held for single changes: machines live on while an image is baked."""
-    return lock(home, f"{profile}-images", say, seconds=BRIEFLY)
+
+    def tell(text: str) -> None:
+        # The lock knows only the name of its file.
+        say(text.replace(f"works on the profile {profile}-images", f"bakes or prunes images of {profile}"))
+
+    return lock(home, f"{profile}-images", tell, seconds=BRIEFLY)
