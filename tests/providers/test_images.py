@@ -49,7 +49,7 @@ def request() -> planner.Request:
 
 
 def test_the_newest_that_fits_is_taken() -> None:
-    fit, unfit = own.fitting([image(2), image(1), image(0, state="pending")], "t2.micro", 8)
+    fit, unfit = own.fitting([image(2), image(1), image(0, state="pending")], own.Newborn("t2.micro", 8))
     assert [one.id for one in fit] == ["ami-1", "ami-2"]
     assert unfit == ["ami-0 is pending"]
 
@@ -66,14 +66,19 @@ def test_the_newest_that_fits_is_taken() -> None:
     ],
 )
 def test_why_one_does_not_fit(change: dict[str, Any], word: str) -> None:
-    assert own.misfit(image(), "t2.micro", 8) == ""
-    assert word in own.misfit(image(**change), "t2.micro", 8)
+    assert own.misfit(image(), own.Newborn("t2.micro", 8)) == ""
+    assert word in own.misfit(image(**change), own.Newborn("t2.micro", 8))
 
 
 def test_an_older_gpu_takes_only_its_own_environment() -> None:
-    assert own.misfit(image(), "g5.xlarge", 8) == ""
-    assert "cuda11" in own.misfit(image(), "p2.xlarge", 8)
-    assert own.misfit(image(environment="cuda11"), "p2.xlarge", 8) == ""
+    assert own.misfit(image(), own.Newborn("g5.xlarge", 8)) == ""
+    assert "cuda11" in own.misfit(image(), own.Newborn("p2.xlarge", 8))
+    assert own.misfit(image(environment="cuda11"), own.Newborn("p2.xlarge", 8)) == ""
+
+
+def test_no_emulated_machine_has_an_older_gpu() -> None:
+    assert own.misfit(image(), own.Newborn("p2.xlarge", 8, emulated=True)) == ""
+    assert "cuda11" in own.misfit(image(environment="cuda11"), own.Newborn("p2.xlarge", 8, emulated=True))
 
 
 @pytest.mark.parametrize("name", table().types)
@@ -83,7 +88,7 @@ def test_every_type_has_an_environment(name: str) -> None:
 
 def test_a_fix_of_this_version_is_no_reason_to_bake() -> None:
     major, minor, _ = __version__.split(".")
-    assert own.misfit(image(version=f"{major}.{minor}.99"), "t2.micro", 8) == ""
+    assert own.misfit(image(version=f"{major}.{minor}.99"), own.Newborn("t2.micro", 8)) == ""
 
 
 def test_old_begins_after_ninety_days() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ami import bake
 
-from ...errors import GpuError
+from ...errors import GpuError, UsageError
 from ...settings import Profile
 from ..base import MachineImage
 from . import own
@@ -60,7 +60,8 @@ class Images:
             if image is None:
                 raise GpuError(f"there is no image {wanted} in {self._profile.region}", "Check `image` in the profile")
             return image, "as the profile says"
-        fit, unfit = own.fitting(self._ec2.own_images(), machine_type, self._profile.disk_gb)
+        machine = own.Newborn(machine_type, self._profile.disk_gb, self._profile.emulated)
+        fit, unfit = own.fitting(self._ec2.own_images(), machine)
         if fit:
             return Image(fit[0].id, fit[0].root_device, "", fit[0].name), self._why_own(fit)
         image, about = self._public()
@@ -73,9 +74,13 @@ class Images:
             return self._look_up(self._profile.image or "") or self._public()[0]
         if wanted == "ubuntu":
             return self._public(PARAMETERS[1:])[0]
-        image = self._parameter_image(SOURCES[wanted]) if wanted in SOURCES else self._look_up(wanted)
+        image = None
+        if wanted in SOURCES:
+            image = self._parameter_image(SOURCES[wanted])
+        elif wanted.startswith("ami-"):
+            image = self._look_up(wanted)
         if image is None:
-            raise GpuError(
+            raise UsageError(
                 f"there is no image {wanted} in {self._profile.region}",
                 f"Name one of {', '.join(SOURCES)}, or an image's id: ami-...",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -58,32 +59,50 @@ def tags(labels: Mapping[str, str]) -> dict[str, str]:
     return {"gpu:role": ROLE, **{LABELS[name]: value[:LONGEST] for name, value in labels.items() if value}}
 
 
-def fitting(images: Iterable[MachineImage], machine_type: str, disk_gb: int) -> tuple[list[MachineImage], list[str]]:
-    """Those with which a machine of the type can begin, newest first; and of each other one why it cannot."""
+@dataclass(frozen=True)
+class Newborn:
+    """A machine that is to begin with an image."""
+
+    type: str
+    disk_gb: int
+    emulated: bool = False
+    """It has no GPU, whatever the type says."""
+
+    @property
+    def architecture(self) -> str:
+        known = prices.table().types.get(self.type)
+        return known.architecture if known else "x86_64"
+
+    @property
+    def environment(self) -> str:
+        known = prices.table().types.get(self.type)
+        return bake.environment_for(known.capability if known and not self.emulated else None)
+
+
+def fitting(images: Iterable[MachineImage], machine: Newborn) -> tuple[list[MachineImage], list[str]]:
+    """Those with which the machine can begin, newest first; and of each other one why it cannot."""
     fit, unfit = [], []
     for image in sorted(images, key=lambda i: (i.made, i.id), reverse=True):
-        if why := misfit(image, machine_type, disk_gb):
+        if why := misfit(image, machine):
             unfit.append(f"{image.id} {why}")
         else:
             fit.append(image)
     return fit, unfit
 
 
-def misfit(image: MachineImage, machine_type: str, disk_gb: int) -> str:
-    """Why a machine of the type cannot begin with the image, after «ami-1 »; empty where it can."""
-    known = prices.table().types.get(machine_type)
-    architecture = known.architecture if known else "x86_64"
-    wanted = bake.environment_for(known.capability if known else None)
+def misfit(image: MachineImage, machine: Newborn) -> str:
+    """Why the machine cannot begin with the image, after «ami-1 »; empty where it can."""
+    wanted = machine.environment
     if image.state != "available":
         return f"is {image.state}"
-    if image.architecture != architecture:
-        return f"is for {image.architecture}, not for {architecture}"
+    if image.architecture != machine.architecture:
+        return f"is for {image.architecture}, not for {machine.architecture}"
     if image.environment != wanted:
-        return f"has the environment {image.environment or 'of nobody knows what'}, and {machine_type} needs {wanted}"
+        return f"has the environment {image.environment or 'of nobody knows what'}, and {machine.type} needs {wanted}"
     if _line(image.version) != _line(__version__):
         return f"was made by gpu {image.version or 'of an unknown version'}"
-    if image.size_gb > disk_gb:
-        return f"takes a disk of {image.size_gb} GB, and the profile's `disk_gb` is {disk_gb}"
+    if image.size_gb > machine.disk_gb:
+        return f"takes a disk of {image.size_gb} GB, and the profile's `disk_gb` is {machine.disk_gb}"
     return ""
 
 
