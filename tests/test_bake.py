@@ -149,6 +149,8 @@ def test_an_image_from_the_oven_to_the_bin(person: Person) -> None:
     assert [one["type"] for one in sold["sessions"] if one["kind"] == "builder"].count("t3.medium") == 2
     assert sold["per_month_images"] == pytest.approx(document["per_month"], abs=0.01)
     assert "and your images: $" in person.gpu("cost").stdout
+    shown = person.gpu("ami", "copy", "us-east-1", "--dry-run").stdout
+    assert f"at most ${document['per_month']:.2f} a month for the image" in shown and "once for the transfer" in shown
     person.gpu("ami", "copy", "us-east-1")
     audit = person.gpu("audit").stdout
     for region in ("us-west-2", "us-east-1"):
@@ -218,7 +220,12 @@ def test_a_terminal_that_closes_ends_a_bake_as_ctrl_c_does(person: Person) -> No
 
 def test_two_bakes_at_once_and_a_dry_run(person: Person) -> None:
     shown = person.gpu("ami", "bake", "--dry-run", "-v", "--from", "ubuntu").stdout
-    assert "aws ec2 run-instances" in shown and "aws ec2 create-image" in shown and "price:" in shown
+    assert "aws ec2 run-instances" in shown and "aws ec2 create-image" in shown
+    assert " an hour (" in shown and " for the builder until it is removed; at most $" in shown
+    assert (
+        "not known here, see EC2's price list"
+        in person.gpu("ami", "bake", "--dry-run", "--type", "p4d.24xlarge").stdout
+    )
     assert subprocess.run(["bash", "-n"], input=shown, text=True, check=False).returncode == 0
     assert person.census().ours == {}
     person.control.set("hold", action="CreateVpc", when="before", times=1)

@@ -11,7 +11,7 @@ from ..providers.base import BakeWish, MachineImage, State
 from ..verbs import bake as baking
 from ..verbs import images as verbs
 from ..verbs.desk import Desk
-from ..verbs.plans import Preview, describe_price
+from ..verbs.plans import Preview, plan_price
 from . import table
 from .ending import ended_by_any_signal
 from .options import Given, Group, command
@@ -175,9 +175,10 @@ def _print_preview(given: Given, desk: Desk, preview: Preview) -> None:
         lines.append(f"# {sentence}" if given.verbose else sentence)
         lines += commands if given.verbose else ()
     price = preview.plan.price
-    if price:
-        text = f"price: {describe_price(price, free=desk.profile.emulated)}"
+    if preview.plan.spends:
+        text = f"price: {plan_price(preview.plan, free=desk.profile.emulated)}"
         lines.append(f"# {text}" if given.verbose else text)
     steps = [{"step": sentence, "commands": list(commands)} for sentence, commands in preview.script]
-    document = {"steps": steps, "price_per_hour": price.per_hour if price else None}
+    hour = price.per_hour if price else None
+    document = {"steps": steps, "price_per_hour": hour, "costs": preview.plan.costs or None}
     given.show(document, "\n".join(lines) if lines else "nothing to do: it is so already")

@@ -60,6 +60,8 @@ class Plan:
     price: Price | None = None
     spends: bool = False
     """True when carrying it out begins to cost money."""
+    costs: str = ""
+    """What, in words, where it is not a machine's price alone."""
 
     def sentences(self) -> Sequence[str]:
         return [step.sentence() for step in self.steps]

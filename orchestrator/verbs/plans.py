@@ -78,8 +78,14 @@ def show_plan(desk: Desk, plan: Plan) -> None:
     for sentence in plan.sentences():
         desk.reporter.line(f"  {sentence}")
     if plan.spends:
-        price = describe_price(plan.price, free=False) if plan.price else "not known here; see EC2's price list"
-        desk.reporter.line(f"  price: {price}")
+        desk.reporter.line(f"  price: {plan_price(plan, free=False)}")
+
+
+def plan_price(plan: Plan, *, free: bool) -> str:
+    """What carrying the plan out costs; in the sandbox it says that nothing is paid."""
+    if plan.costs:
+        return f"nothing, this is the sandbox; on AWS it would be {plan.costs}" if free else plan.costs
+    return describe_price(plan.price, free=free) if plan.price else "not known here; see EC2's price list"
 
 
 def describe_price(price: Price, *, free: bool) -> str:

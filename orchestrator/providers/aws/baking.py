@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from ami import bake
 
+from ... import prices
 from ...errors import UsageError
-from ..base import MachineImage, Step
+from ..base import MachineImage, Price, Step
 from . import planner, removal, steps
 from .inventory import BUILDER, Inventory
 
@@ -139,6 +140,19 @@ def plan_copy(image: MachineImage, region: str, there: Sequence[MachineImage]) -
         if copy.copied_from == origin(image) and copy.state == "pending":
             return (AwaitCopy(region, copy.id),)
     return (CopyImage(image, region), AwaitCopy(region))
+
+
+def bake_costs(builder: Price | None, disk_gb: int) -> str:
+    hour = f"${builder.per_hour:.4g} an hour ({builder.source})" if builder else "not known here, see EC2's price list,"
+    return f"{hour} for the builder until it is removed; {_kept(disk_gb)}"
+
+
+def copy_costs(image: MachineImage) -> str:
+    return f"{_kept(image.size_gb)}; at most ${image.size_gb * prices.TRANSFER_GB:.2f} once for the transfer"
+
+
+def _kept(size_gb: int) -> str:
+    return f"at most ${size_gb * prices.SNAPSHOT_GB_MONTH:.2f} a month for the image until `gpu ami prune`"
 
 
 def origin(image: MachineImage) -> str:

@@ -86,7 +86,8 @@ class Workshop:
 
     def plan_bake(self, wish: BakeWish) -> BakePlan:
         plan = self._plans.bake(wish, self._ec2.inventory(), self._name)
-        return BakePlan(plan.steps, plan.price, plan.spends, plan.wish, plan.made, wish)
+        costs = baking.bake_costs(plan.price, self._profile.disk_gb)
+        return BakePlan(plan.steps, plan.price, plan.spends, costs, wish=plan.wish, made=plan.made, asked=wish)
 
     def make_builder(self, plan: Plan) -> Address:
         assert isinstance(plan, BakePlan)
@@ -193,7 +194,8 @@ class Workshop:
         self._check(region)
         there = self._elsewhere(region)
         steps = baking.plan_copy(found, region, there.own_images())
-        return CopyPlan(steps, spends=bool(steps), image=found, region=region)
+        costs = baking.copy_costs(found) if steps else ""
+        return CopyPlan(steps, spends=bool(steps), costs=costs, image=found, region=region)
 
     def copy(self, plan: Plan, told: Told) -> MachineImage:
         assert isinstance(plan, CopyPlan) and plan.image is not None
