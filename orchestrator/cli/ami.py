@@ -40,7 +40,9 @@ def register(gpu: Group) -> None:
             return
         with ended_by_any_signal():
             baked = baking.bake_image(desk, wish)
-        text = f"{baked.image.id} ({baked.image.name})\n" + "\n".join(_cost_lines(desk, baked))
+        text = f"{baked.image.id} ({baked.image.name})\n" + "\n".join(
+            _cost_lines(desk, baked) + _kind_lines(desk, baked)
+        )
         given.show({**_document(baked.image), **_cost(baked)}, text)
 
     @command(ami, "ls")
@@ -154,7 +156,7 @@ def _document(one: MachineImage) -> dict[str, Any]:
 
 def _cost(baked: baking.Baked) -> dict[str, Any]:
     usd = None if baked.usd is None else round(baked.usd, 4)
-    return {"seconds": round(baked.seconds, 1), "usd": usd, "versions": dict(baked.facts)}
+    return {"seconds": round(baked.seconds, 1), "usd": usd, "versions": dict(baked.facts), "kinds": dict(baked.kinds)}
 
 
 def _cost_lines(desk: Desk, baked: baking.Baked) -> list[str]:
@@ -162,6 +164,17 @@ def _cost_lines(desk: Desk, baked: baking.Baked) -> list[str]:
     spent = "its machine's price is not known" if baked.usd is None else f"${baked.usd:.2f} for its machine"
     month = f"the image costs at most ${baked.image.per_month:.2f} a month until `gpu ami prune`"
     return [f"{took}; {_price(desk, f'{spent}; {month}')}"]
+
+
+def _kind_lines(desk: Desk, baked: baking.Baked) -> list[str]:
+    fit = [kind for kind, why in baked.kinds.items() if not why]
+    lines = [f"new machines of the kind {' and '.join(fit)} begin with it"] if fit else []
+    for kind, why in baked.kinds.items():
+        if why:
+            # What the profile names is taken, whatever is baked.
+            advice = "" if desk.profile.image else f"; bake for them with: gpu -k {kind} ami bake"
+            lines.append(f"new machines of the kind {kind} do not ({why}){advice}")
+    return lines
 
 
 def _price(desk: Desk, words: str) -> str:

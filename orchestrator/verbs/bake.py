@@ -12,6 +12,7 @@ from typing import Any
 
 from ami import bake
 
+from .. import prices
 from ..errors import GpuError
 from ..providers.base import Address, BakeWish, Imaging, MachineImage, Plan, Price, State
 from ..remote import dispatch, ssh
@@ -38,6 +39,8 @@ class Baked:
     """Of the machine it was baked on."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Versions, and what the trial training came to."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Of each kind, with what else its next new machine begins, and why; empty where it begins with this image."""
 
     @property
     def usd(self) -> float | None:
@@ -62,7 +65,19 @@ def bake_image(desk: Desk, wish: BakeWish) -> Baked:
         began = time.monotonic()
         with _cleared(desk, there):
             image, facts = _bake(desk, there, plan)
-    return Baked(image, time.monotonic() - began, plan.price, facts)
+        seconds = time.monotonic() - began
+        return Baked(image, seconds, plan.price, facts, _kinds(there, image))
+
+
+def _kinds(there: Imaging, image: MachineImage) -> dict[str, str]:
+    found = {}
+    for kind in prices.table().kinds:
+        try:
+            chosen, why = there.choice(kind)
+        except GpuError as error:
+            chosen, why = "", error.what
+        found[kind] = "" if chosen == image.id else why
+    return found
 
 
 def _bake(desk: Desk, there: Imaging, plan: Plan) -> tuple[MachineImage, Mapping[str, Any]]:
