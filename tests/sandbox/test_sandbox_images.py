@@ -14,6 +14,7 @@ from orchestrator.errors import UsageError
 from orchestrator.providers.aws import policy
 from orchestrator.providers.aws.imaging import Workshop
 from orchestrator.providers.base import BakeWish, HasImages, MachineImage, Pruned, Wish
+from orchestrator.remote import ssh
 from orchestrator.sandbox import region
 from orchestrator.settings import Home, Profile
 
@@ -314,6 +315,15 @@ def test_copy_and_prune_killed_at_some_calls(cloud: Cloud) -> None:
 @pytest.mark.timeout(3600)
 def test_copy_and_prune_killed_at_any_call(cloud: Cloud) -> None:
     prune_and_copy_struck(cloud, lambda every: every)
+
+
+def test_a_builder_that_was_forgotten_is_gone_when_it_stops_itself(cloud: Cloud) -> None:
+    work = shop(cloud)
+    address = work.make_builder(work.plan_bake(QUICK))
+    with ssh.connect(address, wait=60) as connection:
+        connection.run("(sleep 0.5; sudo shutdown -h now) >/dev/null 2>&1 &", timeout=20)
+    _until(lambda: work.builder().phase == "absent")
+    assert "machine" not in ours(cloud)
 
 
 def test_a_copy_of_a_disk_is_gone_with_its_snapshot(cloud: Cloud, box: tuple[Path, str]) -> None:
