@@ -168,12 +168,12 @@ def _cost_lines(desk: Desk, baked: baking.Baked) -> list[str]:
 
 def _kind_lines(desk: Desk, baked: baking.Baked) -> list[str]:
     fit = [kind for kind, why in baked.kinds.items() if not why]
-    lines = [f"new machines of the kind {' and '.join(fit)} begin with it"] if fit else []
+    lines = [f"new {' and '.join(fit)} machines begin with it"] if fit else []
     for kind, why in baked.kinds.items():
         if why:
             # What the profile names is taken, whatever is baked.
             advice = "" if desk.profile.image else f"; bake for them with: gpu -k {kind} ami bake"
-            lines.append(f"new machines of the kind {kind} do not ({why}){advice}")
+            lines.append(f"new {kind} machines do not ({why}){advice}")
     return lines
 
 
