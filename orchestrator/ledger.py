@@ -8,6 +8,11 @@ from pathlib import Path
 
 from trainer import run_folder
 
+from .state import write_atomically
+
+UNKNOWN = "?"
+"""What a damaged entry says."""
+
 
 @dataclass(frozen=True)
 class Unfetched:
@@ -27,19 +32,15 @@ class Ledger:
 
     def add(self, run_id: str, *, kind: str, runs: Path) -> None:
         """Written before the run starts: a run that nobody knows of could be destroyed with its machine."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = self._file(run_id)
-        new = file.with_suffix(".new")
-        new.write_text(json.dumps(asdict(Unfetched(run_id, kind, str(runs)))))
-        new.replace(file)
+        write_atomically(self._file(run_id), json.dumps(asdict(Unfetched(run_id, kind, str(runs)))), mode=0o600)
 
     def remove(self, run_id: str) -> None:
         self._file(run_id).unlink(missing_ok=True)
 
     def unfetched(self, kind: str | None = None) -> list[Unfetched]:
-        """Oldest first. A damaged entry still counts: its name alone says which run it is."""
-        entries = [self._read(file) for file in sorted(self._folder.glob("*.json"))]
-        return [entry for entry in entries if kind in (None, entry.kind)]
+        """Oldest first. A damaged entry still counts, for every kind: its name alone says which run it is."""
+        entries = [self._read(file) for file in sorted(self._folder.glob("*.json")) if run_folder.is_run_id(file.stem)]
+        return [entry for entry in entries if kind is None or entry.kind in (kind, UNKNOWN)]
 
     def forget(self, kind: str | None = None) -> None:
         """After the machine has been destroyed with `--abandon`."""
@@ -55,4 +56,4 @@ class Ledger:
             document = json.loads(file.read_text())
             return Unfetched(file.stem, str(document["kind"]), str(document["folder"]))
         except (OSError, ValueError, KeyError, TypeError):
-            return Unfetched(file.stem, "?", "?")
+            return Unfetched(file.stem, UNKNOWN, UNKNOWN)

@@ -26,6 +26,17 @@ def test_a_damaged_entry_still_counts(tmp_path: Path) -> None:
     ledger.add(run_id, kind="p2", runs=tmp_path)
     next(tmp_path.glob("*.json")).write_bytes(b"\xff\x00{")
     assert [entry.run_id for entry in ledger.unfetched()] == [run_id]
+    assert [entry.run_id for entry in ledger.unfetched("t2")] == [run_id]
+
+
+def test_what_is_no_entry_is_left_alone(tmp_path: Path) -> None:
+    ledger, stray = Ledger(tmp_path), tmp_path / "foo bar.json"
+    stray.write_text("{}")
+    ledger.add(new_run_id("a"), kind="p2", runs=tmp_path)
+    assert len(ledger.unfetched()) == 1
+    ledger.forget()
+    assert ledger.unfetched() == []
+    assert stray.exists()
 
 
 def test_an_empty_ledger_is_no_error(tmp_path: Path) -> None:

@@ -94,9 +94,13 @@ def check_run_id(run_id: str) -> str:
     return run_id
 
 
+def is_run_id(name: str) -> bool:
+    return _RUN_ID.fullmatch(name) is not None
+
+
 def is_run(folder: Path) -> bool:
     """Whether it is the folder of a run, by its name."""
-    return _RUN_ID.fullmatch(folder.name) is not None and folder.is_dir()
+    return is_run_id(folder.name) and folder.is_dir()
 
 
 def check_data_name(name: str) -> str:
