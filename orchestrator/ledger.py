@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from trainer import run_folder
 
 from .state import write_atomically
 
+HOME = ".home"
 UNKNOWN = "?"
 """What a damaged entry says."""
 
@@ -35,17 +37,29 @@ class Ledger:
         write_atomically(self._file(run_id), json.dumps(asdict(Unfetched(run_id, kind, str(runs)))), mode=0o600)
 
     def remove(self, run_id: str) -> None:
-        self._file(run_id).unlink(missing_ok=True)
+        """It is home, in whatever folder: that is remembered, since its machine goes on telling of it."""
+        file = self._file(run_id)
+        write_atomically(file.with_suffix(HOME), "", mode=0o600)
+        file.unlink(missing_ok=True)
+
+    def came_home(self, run_id: str) -> bool:
+        file = self._file(run_id)
+        return file.with_suffix(HOME).exists() and not file.exists()
 
     def unfetched(self, kind: str | None = None) -> list[Unfetched]:
         """Oldest first. A damaged entry still counts, for every kind: its name alone says which run it is."""
         entries = [self._read(file) for file in sorted(self._folder.glob("*.json")) if run_folder.is_run_id(file.stem)]
         return [entry for entry in entries if kind is None or entry.kind in (kind, UNKNOWN)]
 
-    def forget(self, kind: str | None = None) -> None:
-        """After the machine has been destroyed with `--abandon`."""
-        for entry in self.unfetched(kind):
-            self.remove(entry.run_id)
+    def forget(self, run_ids: Iterable[str]) -> None:
+        """They have been given up, and their machine is gone."""
+        for run_id in run_ids:
+            self._file(run_id).unlink(missing_ok=True)
+
+    def forget_homecomings(self) -> None:
+        """No machine is left that could tell of a run."""
+        for file in self._folder.glob(f"*{HOME}"):
+            file.unlink(missing_ok=True)
 
     def _file(self, run_id: str) -> Path:
         return self._folder / f"{run_folder.check_run_id(run_id)}.json"

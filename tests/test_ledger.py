@@ -15,9 +15,18 @@ def test_added_runs_wait_until_they_are_removed(tmp_path: Path) -> None:
     ledger.add(second, kind="t2", runs=tmp_path)
     assert {entry.run_id for entry in ledger.unfetched()} == {first, second}
     assert [entry.run_id for entry in ledger.unfetched("t2")] == [second]
+    assert not ledger.came_home(first)
     ledger.remove(first)
     ledger.remove(first)
+    assert ledger.came_home(first) and not ledger.came_home(second)
     assert [entry.run_id for entry in ledger.unfetched()] == [second]
+
+
+def test_a_run_that_goes_on_is_not_home_any_more(tmp_path: Path) -> None:
+    ledger, run_id = Ledger(tmp_path), new_run_id("a")
+    ledger.remove(run_id)
+    ledger.add(run_id, kind="p2", runs=tmp_path)
+    assert not ledger.came_home(run_id)
 
 
 def test_a_damaged_entry_still_counts(tmp_path: Path) -> None:
@@ -34,7 +43,7 @@ def test_what_is_no_entry_is_left_alone(tmp_path: Path) -> None:
     stray.write_text("{}")
     ledger.add(new_run_id("a"), kind="p2", runs=tmp_path)
     assert len(ledger.unfetched()) == 1
-    ledger.forget()
+    ledger.forget([entry.run_id for entry in ledger.unfetched()])
     assert ledger.unfetched() == []
     assert stray.exists()
 

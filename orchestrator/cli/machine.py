@@ -13,7 +13,7 @@ import click
 from ..prices import table, types_of
 from ..providers.base import State, Wish
 from ..verbs import machine as verbs
-from ..verbs import notes, plans, selection
+from ..verbs import notes, plans, removal, selection
 from ..verbs.desk import Desk
 from .options import Given, Group, command
 from .terminal import print_json
@@ -96,7 +96,7 @@ def register(gpu: Group) -> None:
             desk = given.desk()
             _print_preview(given, desk, plans.preview_removal(desk))
             return
-        removed = verbs.destroy(given.desk(), abandon=abandon)
+        removed = removal.destroy(given.desk(), abandon=abandon)
         given.show({"removed": removed}, "all of it is removed" if removed else "there was nothing to remove")
 
 

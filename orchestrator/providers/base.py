@@ -119,11 +119,15 @@ class LeftAlone(Protocol):
 class Removable(Protocol):
     """A provider whose machine can be removed altogether."""
 
+    def kinds(self) -> Sequence[str]:
+        """Those of which the profile has a machine."""
+
     def plan_removal(self) -> Plan:
         """What `remove` would delete, in order; empty when nothing with our tags is left."""
 
-    def remove(self, plan: Plan) -> None:
-        """Delete it, waiting where the order needs it; safe to repeat."""
+    def remove(self, plan: Plan, check: Callable[[], None] = lambda: None) -> None:
+        """Delete it, waiting where the order needs it; safe to repeat. `check` is called at the last moment at which
+        nothing is lost yet, with a machine still there; where it raises, nothing is removed."""
 
 
 @runtime_checkable

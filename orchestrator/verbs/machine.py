@@ -1,4 +1,4 @@
-"""The machine's life: make, start, look, stop, change its type, remove."""
+"""The machine's life: make, start, look, stop, change its type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..remote.job import Job
 from ..remote.notebook import Notebook
 from . import awake, cost, entrance, environment, notes, own
 from .desk import BOOT_SECONDS, Desk
-from .plans import agree, removable, resizable
+from .plans import agree, resizable
 
 LOOK_SECONDS = 15.0
 """Between two looks at whether a machine that does not answer still runs."""
@@ -229,30 +229,3 @@ def _own_status(desk: Desk, whose: str) -> Status:
         return Status(seen, None, address, (), unfetched, newer=notes.unseen(desk), trouble=str(error))
     status = Status(state, None, address, runs, unfetched, awake=(f"{whose}: gpu neither starts nor stops it",))
     return replace(status, notebook=lab, newer=notes.newer(desk, lab))
-
-
-def destroy(desk: Desk, *, abandon: bool = False) -> bool:
-    """Remove all that carries the profile's tags; False when there was nothing. Refuses while results are not home."""
-    provider = removable(desk, desk.provider())
-    plan = provider.plan_removal()
-    waiting = desk.ledger.unfetched()
-    if plan.steps and waiting and not abandon:
-        names = ", ".join(entry.run_id for entry in waiting)
-        raise GpuError(
-            f"results are not home yet, and would be lost with the machine: {names}",
-            "Bring them home with `gpu pull`, or give them up with `gpu destroy --abandon`",
-        )
-    if plan.steps and not abandon and (unsaved := notes.waiting(desk)):
-        raise GpuError(
-            f"notebooks are not home yet, and would be lost with the machine: {'; '.join(unsaved)}",
-            "Bring them home with `gpu notebook pull` while it runs, or give them up with `gpu destroy --abandon`",
-        )
-    if plan.steps:
-        agree(desk, plan, "Delete all of this?")
-        cost.note(desk, desk.provider().state())
-        desk.forget_address()
-        provider.remove(plan)
-    cost.removed(desk)
-    desk.ledger.forget()
-    desk.notebooks.forget()
-    return bool(plan.steps)

@@ -130,7 +130,7 @@ def test_removal_names_everything_that_is_there(there: set[str]) -> None:
 
 def test_removal_lets_no_spot_request_make_another_machine() -> None:
     order = [type(step).__name__ for step in removal.plan_removal(EVERYTHING)]
-    assert order.index("CancelSpot") < order.index("Unprotect") < order.index("Terminate") < order.index("DeleteVpc")
+    assert order.index("Unprotect") < order.index("CancelSpot") < order.index("Terminate") < order.index("DeleteVpc")
 
 
 def test_what_was_made_twice_is_removed() -> None:

@@ -212,6 +212,9 @@ class Changes:
     def unprotect(self, machine: str) -> None:
         self._api.change("ModifyInstanceAttribute", InstanceId=machine, DisableApiTermination={"Value": False})
 
+    def protect(self, machine: str) -> None:
+        self._api.change("ModifyInstanceAttribute", InstanceId=machine, DisableApiTermination={"Value": True})
+
     def terminate(self, machines: Sequence[str]) -> None:
         self._api.change("TerminateInstances", InstanceIds=list(machines))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
@@ -186,16 +186,28 @@ class AwsProvider:
                 keys.forget_host_key(self._home, self._profile.name, self._kind)
         return kind
 
+    def kinds(self) -> Sequence[str]:
+        return sorted({m.kind for m in self._ec2.machines() if m.phase in ALIVE and m.kind != BUILDER})
+
     def plan_removal(self) -> AwsPlan:
         return AwsPlan(removal.plan_removal(self._ec2.inventory()))
 
-    def remove(self, plan: Plan) -> None:
+    def remove(self, plan: Plan, check: Callable[[], None] = lambda: None) -> None:
         del plan  # What exists by now is removed, not what existed when it was shown.
         with baking(self._home, self._profile.name, self._say), self._alone():
 
             def attempt() -> Inventory:
                 have = self._ec2.inventory()
-                self._carry_out(AwsPlan(removal.plan_removal(have)), self._kind)
+                harmless, final = removal.parted(removal.plan_removal(have))
+                self._carry_out(AwsPlan(harmless), self._kind)
+                if any(machine.phase in ALIVE for machine in have.machines):
+                    try:
+                        check()
+                    except BaseException:
+                        for step in harmless:
+                            self._changes.protect(step.machine)
+                        raise
+                self._carry_out(AwsPlan(final), self._kind)
                 return have
 
             have = persistently(attempt, self._say)

@@ -14,9 +14,9 @@ def plan_removal(have: Inventory) -> tuple[Step, ...]:
     leaving = tuple(m for m in have.machines if m.phase != "terminated")
     gone = {m.id for m in leaving}
     return (
-        # First: EC2 makes another machine for a spot request that outlives its own.
-        *(steps.CancelSpot(r.id) for r in have.spot_requests),
         *(steps.Unprotect(m.id) for m in leaving if not m.spot and m.phase != "shutting-down"),
+        # Before its machine: EC2 makes another one for a spot request that outlives its own.
+        *(steps.CancelSpot(r.id) for r in have.spot_requests),
         *([steps.Terminate(tuple(m.id for m in leaving))] if leaving else []),
         *(steps.DeregisterImage(i.image) for i in have.images),
         *(steps.DeleteSnapshot(s) for i in have.images for s in i.snapshots),
@@ -27,6 +27,12 @@ def plan_removal(have: Inventory) -> tuple[Step, ...]:
         *(steps.DeleteKey(name) for name in have.keys),
         *without(have),
     )
+
+
+def parted(plan: tuple[Step, ...]) -> tuple[tuple[steps.Unprotect, ...], tuple[Step, ...]]:
+    """What of a removal can be taken back, which comes first, and the rest."""
+    harmless = tuple(step for step in plan if isinstance(step, steps.Unprotect))
+    return harmless, plan[len(harmless) :]
 
 
 def unfinished(have: Inventory) -> Iterator[Step]:
