@@ -83,9 +83,9 @@ class Notebooks:
             self.keep(replace(record, kind=to))
             self._file(kind).unlink()
 
-    def forget(self) -> None:
-        """After the machines have been removed."""
-        for record in self.all():
+    def forget(self, kind: str | None = None) -> None:
+        """After the machines, or the one of the kind, have been removed."""
+        for record in self.all() if kind is None else [Record(kind, "")]:
             self._file(record.kind).unlink(missing_ok=True)
 
     def _file(self, kind: str) -> Path:

@@ -91,13 +91,15 @@ def register(gpu: Group) -> None:
     @click.option("--abandon", is_flag=True, help="Even if results are not home: they are lost.")
     @DRY_RUN
     def destroy(given: Given, abandon: bool, dry_run: bool) -> None:
-        """Remove the machine and all that was made for it."""
+        """Remove the machine and all that was made for it; with -k KIND, that kind's machine alone."""
+        desk, alone = given.desk(), given.kind is not None
         if dry_run:
-            desk = given.desk()
-            _print_preview(given, desk, plans.preview_removal(desk))
+            _print_preview(given, desk, removal.preview(desk, alone=alone))
             return
-        removed = removal.destroy(given.desk(), abandon=abandon)
-        given.show({"removed": removed}, "all of it is removed" if removed else "there was nothing to remove")
+        found = removal.destroy(desk, abandon=abandon, alone=alone)
+        text = f"the {desk.kind} machine is removed" if found.stays else "all of it is removed"
+        stays = f"; the {' and '.join(found.stays)} machine stays, with the network" if found.stays else ""
+        given.show({"removed": found.anything}, (text if found.anything else "there was nothing to remove") + stays)
 
 
 def _print_preview(given: Given, desk: Desk, preview: plans.Preview) -> None:

@@ -122,10 +122,11 @@ class Removable(Protocol):
     def kinds(self) -> Sequence[str]:
         """Those of which the profile has a machine."""
 
-    def plan_removal(self) -> Plan:
-        """What `remove` would delete, in order; empty when nothing with our tags is left."""
+    def plan_removal(self, only: str | None = None) -> Plan:
+        """What `remove` would delete, in order; empty when nothing with our tags is left. `only`: what the machine of
+        that kind alone has."""
 
-    def remove(self, plan: Plan, check: Callable[[], None] = lambda: None) -> None:
+    def remove(self, plan: Plan, check: Callable[[], None] = lambda: None, only: str | None = None) -> None:
         """Delete it, waiting where the order needs it; safe to repeat. `check` is called at the last moment at which
         nothing is lost yet, with a machine still there; where it raises, nothing is removed."""
 

@@ -70,10 +70,10 @@ def _note(desk: Desk, state: State, moment: datetime) -> None:
     book.note(*_seen(desk, state, moment))
 
 
-def removed(desk: Desk, *, now: datetime | None = None) -> None:
-    """All of the profile is gone: nothing of it costs from now on."""
+def removed(desk: Desk, kind: str | None = None, *, now: datetime | None = None) -> None:
+    """All of the profile, or of the kind, is gone: nothing of it costs from now on."""
     with _said(desk):
-        _book(desk).absent(None, at=_now(now), released=True)
+        _book(desk).absent(kind, at=_now(now), released=True)
 
 
 @contextmanager

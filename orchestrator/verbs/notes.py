@@ -154,9 +154,10 @@ def describe(found: Notebook | None, newer: Sequence[str]) -> Iterator[str]:
         yield f"not home yet: {what} (gpu notebook pull)"
 
 
-def waiting(desk: Desk) -> list[str]:
-    """Which notebooks of the profile's machines are not home; asked of each machine where it answers."""
-    return [words for record in desk.notebooks.all() if (words := _not_home(replace(desk, kind=record.kind), record))]
+def waiting(desk: Desk, kind: str | None = None) -> list[str]:
+    """Which notebooks of the profile's machines, or of the kind's, are not home; asked of each where it answers."""
+    records = [record for record in desk.notebooks.all() if kind in (None, record.kind)]
+    return [words for record in records if (words := _not_home(replace(desk, kind=record.kind), record))]
 
 
 def _not_home(desk: Desk, record: Record) -> str:

@@ -35,11 +35,6 @@ def preview_resize(desk: Desk, wish: Wish) -> Preview:
     return preview(desk.provider(), provider.plan_resize(wish))
 
 
-def preview_removal(desk: Desk) -> Preview:
-    provider = desk.provider()
-    return preview(provider, removable(desk, provider).plan_removal())
-
-
 def preview(provider: Provider, plan: Plan) -> Preview:
     lines = provider.script(plan) if isinstance(provider, Scripted) else ((text, ()) for text in plan.sentences())
     return Preview(plan, tuple(lines))

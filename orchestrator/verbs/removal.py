@@ -7,16 +7,32 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import GpuError
 from ..ledger import UNKNOWN
-from . import aboard, cost, notes
+from ..providers.base import Removable
+from . import aboard, cost, notes, plans
 from .desk import Desk
-from .plans import agree, removable
+from .plans import Preview, agree, removable
 
 
-def destroy(desk: Desk, *, abandon: bool = False) -> bool:
-    """Remove all that carries the profile's tags; False when there was nothing. Refuses while results are not home."""
+@dataclass(frozen=True)
+class Removed:
+    anything: bool
+    stays: tuple[str, ...]
+    """The kinds of the machines that were not meant."""
+
+
+def preview(desk: Desk, *, alone: bool = False) -> Preview:
+    provider = desk.provider()
+    only, _ = _meant(desk, removable(desk, provider), alone=alone)
+    return plans.preview(provider, removable(desk, provider).plan_removal(only))
+
+
+def destroy(desk: Desk, *, abandon: bool = False, alone: bool = False) -> Removed:
+    """Remove all that carries the profile's tags, and refuse while results are not home. `alone`: where there are
+    machines of other kinds, only what the machine of the desk's kind has."""
     provider = removable(desk, desk.provider())
-    plan = provider.plan_removal()
-    stakes = _Stakes(desk, provider.kinds())
+    only, stays = _meant(desk, provider, alone=alone)
+    plan = provider.plan_removal(only)
+    stakes = _Stakes(desk, [kind for kind in provider.kinds() if kind not in stays], only)
     waiting = stakes.runs()
     if plan.steps and not abandon:
         stakes.refuse(waiting)
@@ -33,12 +49,19 @@ def destroy(desk: Desk, *, abandon: bool = False) -> bool:
         agree(desk, plan, "Delete all of this?")
         cost.note(desk, desk.provider().state())
         desk.forget_address()
-        provider.remove(plan, look_again)
-    cost.removed(desk)
+        provider.remove(plan, look_again, only)
+    cost.removed(desk, only)
     desk.ledger.forget(waiting)
-    desk.ledger.forget_homecomings()
-    desk.notebooks.forget()
-    return bool(plan.steps)
+    if only is None:
+        desk.ledger.forget_homecomings()
+    desk.notebooks.forget(only)
+    return Removed(bool(plan.steps), stays)
+
+
+def _meant(desk: Desk, provider: Removable, *, alone: bool) -> tuple[str | None, tuple[str, ...]]:
+    """The kind that goes alone, None for all of it; and the kinds that stay."""
+    others = tuple(kind for kind in provider.kinds() if kind != desk.kind)
+    return (desk.kind, others) if alone and others else (None, ())
 
 
 @dataclass(frozen=True)
@@ -48,12 +71,14 @@ class _Stakes:
     desk: Desk
     kinds: Collection[str]
     """Those of which there is a machine."""
+    only: str | None = None
+    """The kind that is meant; None: all of them."""
     silent: set[str] = field(default_factory=set)
     """Those whose machine could not be asked: that takes its time, and is said, once."""
 
     def runs(self) -> dict[str, str]:
         """Every run that is not home, with the kind of its machine: by the ledger, and by the machines' own word."""
-        found = {entry.run_id: entry.kind for entry in self.desk.ledger.unfetched()}
+        found = {entry.run_id: entry.kind for entry in self.desk.ledger.unfetched(self.only)}
         for kind in self.kinds:
             found = {**dict.fromkeys(self._told(kind), kind), **found}
         return found
@@ -71,6 +96,10 @@ class _Stakes:
             )
             return []
 
+    @property
+    def _command(self) -> str:
+        return f"gpu -k {self.only} destroy --abandon" if self.only else "gpu destroy --abandon"
+
     def refuse(self, waiting: Mapping[str, str]) -> None:
         """GpuError where there are any."""
         here = [run_id for run_id, kind in waiting.items() if kind in self.kinds or (kind == UNKNOWN and self.kinds)]
@@ -79,17 +108,17 @@ class _Stakes:
             pull = " and ".join(f"`gpu -k {kind} pull`" for kind in sorted(kinds)) or "`gpu pull`"
             raise GpuError(
                 f"results are not home yet, and would be lost with the machine: {', '.join(here)}",
-                f"Bring them home with {pull}, or give them up with `gpu destroy --abandon`",
+                f"Bring them home with {pull}, or give them up with `{self._command}`",
             )
         if waiting:
             raise GpuError(
                 f"results that were not home are lost with their machine, which is gone: {', '.join(waiting)}",
-                "Give them up, and remove what is left, with: gpu destroy --abandon",
+                f"Give them up, and remove what is left, with: {self._command}",
             )
 
     def refuse_notebooks(self) -> None:
-        if unsaved := notes.waiting(self.desk):
+        if unsaved := notes.waiting(self.desk, self.only):
             raise GpuError(
                 f"notebooks are not home yet, and would be lost with the machine: {'; '.join(unsaved)}",
-                "Bring them home with `gpu notebook pull` while it runs, or give them up with `gpu destroy --abandon`",
+                f"Bring them home with `gpu notebook pull` while it runs, or give them up with `{self._command}`",
             )

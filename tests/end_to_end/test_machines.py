@@ -19,6 +19,15 @@ def test_two_kinds_live_side_by_side(evening: Evening) -> None:
     assert evening.gpu("get", "t2").stdout.strip() == ids["t2"]
     assert evening.json("status")["machine"] == ids["t2"]
     assert evening.gpu("ip").stdout != evening.gpu("-k", "p2", "ip").stdout
+    assert "`gpu -k p2 destroy`" in evening.gpu("-k", "t2", "resize", "p2", code=1).stderr
+    assert len(evening.json("-k", "p2", "destroy", "--dry-run")["steps"]) == 3
+    assert "the t2 machine stays" in evening.gpu("-k", "p2", "destroy").stdout
+    assert "nothing to remove" in evening.gpu("-k", "p2", "destroy").stdout
+    assert evening.gpu("ssh", "--", "true").returncode == 0
+    evening.gpu("get", "p2", code=1)
+    evening.gpu("get", "t2")
+    evening.gpu("destroy")
+    assert evening.json("audit")["items"] == []
 
 
 def test_the_same_disk_is_a_t2_and_a_p2_and_back(evening: Evening) -> None:

@@ -133,6 +133,29 @@ def test_removal_lets_no_spot_request_make_another_machine() -> None:
     assert order.index("Unprotect") < order.index("CancelSpot") < order.index("Terminate") < order.index("DeleteVpc")
 
 
+def test_one_kind_is_removed_without_what_others_have() -> None:
+    other = Inventory(
+        machines=(Machine("j", "p2", "running", "p2.xlarge", "s", "k", spot=True, spot_request="sir-j"),),
+        addresses=(ElasticIp("f", "192.0.2.8", "p2", "assoc-f", "j"),),
+        # Made for a t2 that has been resized; and one whose machine EC2 has not told yet.
+        spot_requests=(SpotRequest("sir-j", "j", "active", "t2"), SpotRequest("sir-o", None, "open", "p2")),
+    )
+    both = Inventory(**{name: (*getattr(EVERYTHING, name), *getattr(other, name)) for name in vars(EVERYTHING)})
+    removed = {kind: removal.plan_removal(removal.of_kind(both, kind)) for kind in ("t2", "p2", "g5")}
+    assert removed["p2"] == (
+        steps.CancelSpot("sir-j"),
+        steps.CancelSpot("sir-o"),
+        steps.Terminate(("j",)),
+        steps.ReleaseAddress("f", "192.0.2.8", None),
+    )
+    assert [type(step).__name__ for step in removed["t2"]] == [
+        *("Unprotect", "CancelSpot", "Terminate", "DeregisterImage", "DeleteSnapshot", "DeleteSnapshot"),
+        "ReleaseAddress",
+    ]
+    assert not {"j", "f", "sir-j"} & {word.strip("'(),") for word in repr(removed["t2"]).split()}
+    assert removed["g5"] == ()
+
+
 def test_what_was_made_twice_is_removed() -> None:
     twice = Inventory(
         **{

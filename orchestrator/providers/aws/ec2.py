@@ -213,7 +213,12 @@ class Ec2:
         alive: list[FilterTypeDef] = [{"Name": "state", "Values": ["open", "active", "disabled"]}]
         pages = self._ec2.get_paginator("describe_spot_instance_requests").paginate(Filters=self._mine() + alive)
         found = [request for page in pages for request in page["SpotInstanceRequests"]]
-        return tuple(SpotRequest(r["SpotInstanceRequestId"], r.get("InstanceId") or None, r["State"]) for r in found)
+        return tuple(
+            SpotRequest(
+                r["SpotInstanceRequestId"], r.get("InstanceId") or None, r["State"], _tag(r.get("Tags", []), "gpu:kind")
+            )
+            for r in found
+        )
 
     def _images(self) -> list[Any]:
         found = self._ec2.describe_images(Owners=["self"], Filters=self._mine())["Images"]

@@ -154,6 +154,8 @@ class SpotRequest:
     machine: str | None
     state: str
     """`open active disabled` are alive: EC2 may start something for them."""
+    kind: str = ""
+    """Of the machine that it was made for; that may be of another one by now."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 
@@ -189,15 +189,16 @@ class AwsProvider:
     def kinds(self) -> Sequence[str]:
         return sorted({m.kind for m in self._ec2.machines() if m.phase in ALIVE and m.kind != BUILDER})
 
-    def plan_removal(self) -> AwsPlan:
-        return AwsPlan(removal.plan_removal(self._ec2.inventory()))
+    def plan_removal(self, only: str | None = None) -> AwsPlan:
+        return AwsPlan(removal.plan_removal(self._going(only)))
 
-    def remove(self, plan: Plan, check: Callable[[], None] = lambda: None) -> None:
+    def remove(self, plan: Plan, check: Callable[[], None] = lambda: None, only: str | None = None) -> None:
         del plan  # What exists by now is removed, not what existed when it was shown.
-        with baking(self._home, self._profile.name, self._say), self._alone():
+        # Whoever bakes has a machine of its own, in the network that stays with the machines of other kinds.
+        with nullcontext() if only else baking(self._home, self._profile.name, self._say), self._alone():
 
             def attempt() -> Inventory:
-                have = self._ec2.inventory()
+                have = self._going(only)
                 harmless, final = removal.parted(removal.plan_removal(have))
                 self._carry_out(AwsPlan(harmless), self._kind)
                 if any(machine.phase in ALIVE for machine in have.machines):
@@ -212,12 +213,18 @@ class AwsProvider:
 
             have = persistently(attempt, self._say)
             self._forget(have)
+            if only is None:
+                self._state.belong(None)
             if kept := [image for image in have.baked if image.state == "available"]:
                 month = sum(image.per_month for image in kept)
                 names = ", ".join(image.id for image in kept)
                 self._say(
                     f"images of your own stay, at most ${month:.2f} a month: {names}; see: gpu ami prune --keep 0"
                 )
+
+    def _going(self, only: str | None) -> Inventory:
+        have = self._ec2.inventory()
+        return removal.of_kind(have, only) if only else have
 
     def script(self, plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
         assert isinstance(plan, AwsPlan)
@@ -352,7 +359,6 @@ class AwsProvider:
             keys.forget_host_key(self._home, self._profile.name, kind)
             self._state.forget_token(f"machine {kind}")
             Memory(self._state, kind).forget()
-        self._state.belong(None)
 
 
 def _check_as_shown(shown: Plan, fresh: AwsPlan) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..base import Step
 from . import steps
-from .inventory import ALIVE, BUILDER, Inventory
+from .inventory import ALIVE, BUILDER, Inventory, SpotRequest
 
 
 def plan_removal(have: Inventory) -> tuple[Step, ...]:
@@ -26,6 +26,25 @@ def plan_removal(have: Inventory) -> tuple[Step, ...]:
         *(steps.ReleaseAddress(a.id, a.ip, a.association if a.machine not in gone else None) for a in have.addresses),
         *(steps.DeleteKey(name) for name in have.keys),
         *without(have),
+    )
+
+
+def of_kind(have: Inventory, kind: str) -> Inventory:
+    """What only the kind's machine has. The network, the key and the images stay, for the machines of other kinds."""
+    machines = tuple(m for m in have.machines if m.kind == kind)
+    mine, others = {m.id for m in machines}, {m.id for m in have.machines if m.kind != kind}
+    asked = {m.spot_request for m in machines}
+
+    def ours(request: SpotRequest) -> bool:
+        free = request.kind == kind and request.machine not in others
+        return free or request.machine in mine or request.id in asked
+
+    return Inventory(
+        machines=machines,
+        addresses=tuple(a for a in have.addresses if a.kind == kind),
+        spot_requests=tuple(r for r in have.spot_requests if ours(r)),
+        images=tuple(i for i in have.images if i.replaces in mine),
+        loose=tuple(s for s in have.loose if s.replaces in mine),
     )
 
 

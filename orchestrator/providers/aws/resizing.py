@@ -75,7 +75,8 @@ def _check_free(wish: Resize, have: Inventory, machine: Machine) -> None:
     if other is not None:
         raise GpuError(
             f"there is a {wish.becomes} machine already: {other.id} ({other.type}, {other.phase})",
-            f"Use that one with `gpu get {wish.becomes}`, or remove one of the two first",
+            f"Use that one with `gpu get {wish.becomes}`, or remove one of the two first: "
+            f"`gpu -k {wish.becomes} destroy` or `gpu -k {wish.kind} destroy`",
         )
 
 
