@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -191,18 +191,25 @@ def lock(home: Home, profile: str, say: Callable[[str], None], *, seconds: float
         yield
 
 
+class Unlockable(GpuError):
+    """There can be no lock: of a disk that is full or read-only, or somebody else's."""
+
+
 @contextmanager
 def _flock(file: Path, *, seconds: float, waiting: Callable[[str], None]) -> Iterator[None]:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         stream = file.open("a+")
     except OSError as error:
-        raise GpuError(f"{file} cannot be opened: {error.strerror}", "Check its owner and mode") from error
+        raise Unlockable(
+            f"{file} cannot be opened: {error.strerror}", "Check the disk's space, and its owner and mode"
+        ) from error
     with stream:
         _acquire(stream, file, seconds=seconds, waiting=waiting)
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
+        # Who holds it is only said to those who wait: on a full disk it is held all the same.
+        with suppress(OSError):
+            os.truncate(stream.fileno(), 0)
+            os.write(stream.fileno(), str(os.getpid()).encode())
         yield
 
 

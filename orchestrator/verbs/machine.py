@@ -159,7 +159,11 @@ def stop(desk: Desk) -> State:
     cost.note(desk, before)
     if before.phase == "running":
         notes.before_stop(desk)
-    desk.forget_address()
+    try:
+        desk.forget_address()
+    except GpuError as error:
+        # A full disk must not keep a machine from being stopped.
+        desk.reporter.line(f"its address is not forgotten: {error}")
     provider.stop()
     state = provider.state()
     cost.note(desk, state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import cached_property
 
@@ -13,7 +13,7 @@ from ... import __version__
 from ...errors import GpuError, MachineAbsent, MachineStopped
 from ...prices import types_of
 from ...settings import Home, Profile
-from ...state import Belonging, StateFile, lock
+from ...state import Belonging, StateFile, Unlockable, lock
 from ..base import Address, Finding, Imaging, Item, Market, Plan, State, Wish
 from . import caller, keys, removal
 from .api import Live
@@ -103,9 +103,16 @@ class AwsProvider:
             if watch.machine(machine.id, "stopped", unless=("terminated",)) == "terminated":
                 raise terminated(machine.id)
 
-        with self._alone():
+        with ExitStack() as alone:
+            try:
+                alone.enter_context(self._alone())
+            except Unlockable as error:
+                self._say(f"stopping it without a lock: {error.what}")
             persistently(attempt, self._say)
-            self._memory.forget()
+            try:
+                self._memory.forget()
+            except GpuError as error:
+                self._say(f"an interrupted resize is not forgotten: {error.what}")
 
     def state(self) -> State:
         machine = self._machine()
