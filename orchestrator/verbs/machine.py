@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ..errors import GpuError, MachineAbsent
-from ..providers.base import Address, LeftAlone, Price, State, Wish
+from ..providers.base import Address, LeftAlone, Price, Provider, State, Wish
 from ..remote import jobs, notebook, ssh
 from ..remote.awake import look
 from ..remote.failures import Unreachable
@@ -59,11 +61,12 @@ def start(desk: Desk, wish: Wish) -> State:
     if plan.spends:
         cost.check_budget(desk, plan.price)
         agree(desk, plan, "Go ahead?")
-    address = provider.start(plan)
-    # At once: from here on it costs, whatever becomes of this computer while it waits.
-    state = provider.state()
-    cost.note(desk, state)
-    _enter(desk, address, plan.price)
+    with _owned_up(desk, provider, "gpu start"):
+        address = provider.start(plan)
+        # At once: from here on it costs, whatever becomes of this computer while it waits.
+        state = provider.state()
+        cost.note(desk, state)
+        _enter(desk, address, plan.price)
     desk.state_file.forget_token(_begun(wish))
     return state
 
@@ -82,14 +85,33 @@ def init(desk: Desk, wish: Wish) -> State:
         cost.check_budget(desk, plan.price)
         agree(desk, plan, "Go ahead?")
         desk.state_file.token(_begun(wish), digest="", new=lambda: "begun")
-        address = provider.start(plan)
-        cost.note(desk, provider.state())
-        _enter(desk, address, plan.price, to_work=False)
+        with _owned_up(desk, provider, "gpu init"):
+            address = provider.start(plan)
+            cost.note(desk, provider.state())
+            _enter(desk, address, plan.price, to_work=False)
     provider.stop()
     desk.state_file.forget_token(_begun(wish))
     state = provider.state()
     cost.note(desk, state)
     return state
+
+
+@contextmanager
+def _owned_up(desk: Desk, provider: Provider, command: str) -> Iterator[None]:
+    """What is left running by a command that fails or is interrupted is noted and said: it costs."""
+    try:
+        yield
+    except BaseException:
+        with suppress(GpuError):
+            state = provider.state()
+            cost.note(desk, state)
+            if state.phase in cost.RUNNING:
+                price = f" at ${state.price.per_hour:.4g} an hour" if state.price else ""
+                free = ", which is free here" if desk.profile.emulated else ""
+                desk.reporter.line(
+                    f"{state.machine_id} runs{price}{free}: `{command}` goes on with it, `gpu stop` ends it"
+                )
+        raise
 
 
 def _begun(wish: Wish) -> str:
@@ -143,7 +165,8 @@ def resize(desk: Desk, wish: Wish) -> State:
     state = resized.state()
     cost.note(desk, state)
     if state.phase == "running":
-        _enter(desk, resized.address(), state.price)
+        with _owned_up(desk, resized, "gpu start"):
+            _enter(desk, resized.address(), state.price)
     return state
 
 

@@ -55,7 +55,16 @@ def test_terminated_while_it_stops_or_changes(person: Person) -> None:
 def test_stuck_pending_it_gives_up_and_goes_on_later(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPU_MACHINE_SECONDS", "2")
     person.control.set("stuck-pending", type="t2.micro")
-    assert "still pending after 2 seconds" in check_message(person.suffer(*START))
+    done = person.suffer(*START)
+    assert "still pending after 2 seconds" in check_message(done)
+    assert "runs at $0.0116 an hour" in done.stderr and "`gpu stop` ends it" in done.stderr
+    noted = person.home / "state" / "sessions" / "sandbox" / "ran"
+    assert len(list(noted.glob("*.json"))) == 1
+    person.control.clear()
+    person.control.set("denied", action="AssociateAddress")
+    done = person.suffer(*START)
+    assert "administrator" in check_message(done)
+    assert "runs at $0.0116 an hour" in done.stderr
     person.control.clear()
     person.gpu(*START)
     assert person.census().ours == MACHINE

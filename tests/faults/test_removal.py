@@ -55,7 +55,10 @@ def test_what_nobody_knew_of_is_kept(person: Person) -> None:
 
 
 def test_a_machine_that_cannot_be_entered_can_be_removed(person: Person) -> None:
-    person.gpu(*START)
+    """And is not started, since that would be paid for."""
+    person.gpu("init", "-k", "t2")
     (person.home / "keys" / "sandbox-t2-host.pub").unlink()
+    assert "gpu destroy" in check_message(person.suffer(*START))
+    assert person.json("status", "-k", "t2")["phase"] == "stopped"
     assert "could not be asked for its runs" in person.gpu("destroy").stderr
     assert person.census().ours == {}

@@ -26,7 +26,7 @@ from .plans import AwsPlan, Plans
 from .scribe import Scribe, mention
 from .session import Gone, NoCapacity, NoQuota, Session
 from .shortage import Shortage
-from .steps import ChangeKind, RunInstance
+from .steps import ChangeKind, RunInstance, StartInstance
 from .turns import baking
 from .userdata import user_data
 from .waiting import Watch, Written, persistently, terminated
@@ -61,7 +61,9 @@ class AwsProvider:
     def plan(self, wish: Wish) -> AwsPlan:
         have = self._ec2.inventory()
         self._memory.check_finished(have)
-        return self._plans.start(wish, have)
+        plan = self._plans.start(wish, have)
+        self._check_known(plan)
+        return plan
 
     def start(self, plan: Plan) -> Address:
         wish = replace(plan.wish, rest=False) if isinstance(plan, AwsPlan) else Wish(self._kind)
@@ -72,6 +74,7 @@ class AwsProvider:
             self._memory.check_finished(have)
             fresh = self._plans.start(wish, have, tuple(full))
             _check_as_shown(plan, fresh)
+            self._check_known(fresh)
             try:
                 self._carry_out(fresh, wish.kind)
             except (NoCapacity, NoQuota) as refusal:
@@ -313,6 +316,11 @@ class AwsProvider:
 
     def _alone(self) -> AbstractContextManager[None]:
         return lock(self._home, self._profile.name, self._say)
+
+    def _check_known(self, plan: AwsPlan) -> None:
+        """Before it costs: a machine that this computer would not know again is started for nothing."""
+        if any(isinstance(step, StartInstance) for step in plan.steps):
+            keys.public_host_keys(self._home, self._profile.name, plan.wish.kind)
 
     def _carry_out(self, plan: AwsPlan, kind: str) -> None:
         profile = self._profile
