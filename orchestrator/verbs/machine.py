@@ -16,7 +16,7 @@ from ..remote.awake import look
 from ..remote.failures import Unreachable
 from ..remote.job import Job
 from ..remote.notebook import Notebook
-from . import awake, cost, entrance, environment, notes, own
+from . import aboard, awake, cost, entrance, environment, notes, own
 from .desk import BOOT_SECONDS, Desk
 from .plans import agree, resizable
 
@@ -147,9 +147,12 @@ def _first_connection(desk: Desk, address: Address) -> ssh.Connection:
 def resize(desk: Desk, wish: Wish) -> State:
     """The same disk under another type; a machine that ran runs again. The kind that it is of now is selected."""
     provider = resizable(desk)
-    cost.note(desk, desk.provider().state())
+    before = desk.provider().state()
+    cost.note(desk, before)
     plan = provider.plan_resize(wish)
     if plan.steps:
+        if before.phase == "running":
+            aboard.say_what_ends(desk)
         cost.check_budget(desk, plan.price)
         agree(desk, plan, "Go ahead?")
         environment.expect_change(replace(desk, kind=wish.kind))
@@ -181,6 +184,7 @@ def stop(desk: Desk) -> State:
         raise MachineAbsent(desk.kind, desk.profile.name)
     cost.note(desk, before)
     if before.phase == "running":
+        aboard.before_stop(desk)
         notes.before_stop(desk)
     try:
         desk.forget_address()
