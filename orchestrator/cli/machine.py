@@ -12,8 +12,8 @@ import click
 
 from ..prices import table, types_of
 from ..providers.base import State, Wish
+from ..verbs import cost, notes, plans, removal, selection
 from ..verbs import machine as verbs
-from ..verbs import notes, plans, removal, selection
 from ..verbs.desk import Desk
 from .options import Given, Group, command
 from .terminal import print_json
@@ -203,8 +203,11 @@ def _machine_line(found: verbs.Status) -> str:
 def status_lines(desk: Desk, found: verbs.Status) -> list[str]:
     state = found.state
     if state.machine_id is None:
-        return [f"there is no {state.kind} machine in the profile {desk.profile.name}; create it with: gpu start"]
+        absent = f"there is no {state.kind} machine in the profile {desk.profile.name}; create it with: gpu start"
+        return [absent, *cost.left_behind(desk, state)]
     lines = [_machine_line(found)]
+    if state.phase == "stopped":
+        lines.append(cost.stop_sentence(desk, state))
     if found.cost and state.phase == "running":
         free = ", had it been on AWS" if desk.profile.emulated else ""
         lines.append(f"up {found.cost.hours:.2f} hours, ${found.cost.session:.2f} so far{free}")

@@ -156,6 +156,20 @@ def stop_sentence(desk: Desk, state: State) -> str:
     return f"its disk of {size} GB and its address go on costing ${month:.2f} a month until `gpu destroy`{where}"
 
 
+def left_behind(desk: Desk, state: State) -> list[str]:
+    """What a machine that is gone has left: an address that goes on costing, and runs that went with it."""
+    lost = [entry.run_id for entry in desk.ledger.unfetched(desk.kind)]
+    where = " on AWS; here it is free" if desk.profile.emulated else ""
+    lines = []
+    if state.ip:
+        month = _storage(desk).per_month(0)
+        lines.append(f"its address {state.ip} goes on costing ${month:.2f} a month until `gpu destroy`{where}")
+    if lost:
+        lines.append(f"not home, and lost with the machine: {', '.join(lost)}")
+        lines.append("give them up, and remove what is left, with: gpu destroy --abandon")
+    return lines
+
+
 def _refuse_own(desk: Desk) -> None:
     try:
         provider = desk.provider()

@@ -180,9 +180,11 @@ def stop(desk: Desk) -> State:
         notes.before_stop(desk, ending=False)
         return own.leave(desk)
     before = provider.state()
-    if before.phase == "absent":
-        raise MachineAbsent(desk.kind, desk.profile.name)
     cost.note(desk, before)
+    if before.phase == "absent":
+        for line in cost.left_behind(desk, before):
+            desk.reporter.line(line)
+        raise MachineAbsent(desk.kind, desk.profile.name)
     if before.phase == "running":
         aboard.before_stop(desk)
         notes.before_stop(desk)

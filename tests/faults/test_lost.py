@@ -7,6 +7,9 @@ import time
 
 import pytest
 
+from orchestrator.ledger import Ledger
+from trainer.run_folder import new_run_id
+
 from .census import MACHINE, SPOT
 from .conftest import Blow, Person, check_message
 
@@ -15,6 +18,26 @@ START = ("start", "-k", "t2")
 
 def phase(person: Person) -> str:
     return str(person.json("status", "-k", "t2")["phase"])
+
+
+def test_what_a_machine_that_is_gone_has_left_is_told(person: Person) -> None:
+    person.gpu("init", "-k", "t2")
+    assert "go on costing $13.89 a month" in person.gpu("status", "-k", "t2").stdout
+    run_id = new_run_id("dogs")
+    Ledger(person.home / "state" / "unfetched" / "sandbox").add(run_id, kind="t2", runs=person.folder)
+    person.control.set("terminate", type="t2.micro")
+    deadline = time.monotonic() + 30
+    while phase(person) != "absent":
+        assert time.monotonic() < deadline
+    person.control.clear()
+    stop = person.suffer("stop", "-k", "t2")
+    assert check_message(stop)
+    for told in (person.gpu("status", "-k", "t2").stdout, stop.stderr):
+        assert "goes on costing $3.65 a month" in told
+        assert f"lost with the machine: {run_id}" in told and "gpu destroy --abandon" in told
+    message = check_message(person.suffer("destroy"))
+    assert run_id in message and "machine, which is gone" in message and "gpu pull" not in message
+    person.clean()
 
 
 @pytest.mark.parametrize("action", ["RunInstances", pytest.param("AssociateAddress", marks=pytest.mark.slow)])
