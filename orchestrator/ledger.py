@@ -37,10 +37,13 @@ class Ledger:
         write_atomically(self._file(run_id), json.dumps(asdict(Unfetched(run_id, kind, str(runs)))), mode=0o600)
 
     def remove(self, run_id: str) -> None:
+        """There is nothing to bring home."""
+        self._file(run_id).unlink(missing_ok=True)
+
+    def note_home(self, run_id: str) -> None:
         """It is home, in whatever folder: that is remembered, since its machine goes on telling of it."""
-        file = self._file(run_id)
-        write_atomically(file.with_suffix(HOME), "", mode=0o600)
-        file.unlink(missing_ok=True)
+        write_atomically(self._file(run_id).with_suffix(HOME), "", mode=0o600)
+        self.remove(run_id)
 
     def came_home(self, run_id: str) -> bool:
         file = self._file(run_id)

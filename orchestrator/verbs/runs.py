@@ -236,7 +236,7 @@ def bring_home(desk: Desk, run_id: str, state: Job) -> None:
             raise Damaged(folder, wrong)
     _refuse_changed(desk, state)
     sync.mark_verified(folder)
-    desk.ledger.remove(run_id)
+    desk.ledger.note_home(run_id)
 
 
 def _copy(desk: Desk, run_id: str, *, checksum: bool = False) -> None:
