@@ -26,7 +26,8 @@ def finished_run(person: Person) -> str:
 
 
 def protected(person: Person) -> bool:
-    [machine] = person.ec2.describe_instances(Filters=[{"Name": "tag-key", "Values": ["gpu:kind"]}])["Reservations"]
+    mine = [{"Name": "tag-key", "Values": ["gpu:kind"]}, {"Name": "instance-state-name", "Values": ["running"]}]
+    [machine] = person.ec2.describe_instances(Filters=mine)["Reservations"]
     about = person.ec2.describe_instance_attribute(
         InstanceId=machine["Instances"][0]["InstanceId"], Attribute="disableApiTermination"
     )
