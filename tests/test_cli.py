@@ -116,6 +116,7 @@ def test_wrong_usage_is_two_and_no_traceback(words: tuple[str, ...], capsys: pyt
     [
         (("train", "--data", "x", "--", "--out", "/tmp"), "--out is what `gpu train` gives the trainer itself"),
         (("train", "--data", "x", "--", "--mod=vgg16"), "Give gpu's own --model"),
+        (("train", "--data", "x", "--", "--help"), "trains nothing"),
         (
             ("train", "--resume", "last", "--model", "vgg16", "-m", "x", "--", "--views", "3"),
             "--model, --note, options",

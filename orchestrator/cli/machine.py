@@ -204,7 +204,7 @@ def status_lines(desk: Desk, found: verbs.Status) -> list[str]:
     state = found.state
     if state.machine_id is None:
         absent = f"there is no {state.kind} machine in the profile {desk.profile.name}; create it with: gpu start"
-        return [absent, *cost.left_behind(desk, state)]
+        return [absent, *cost.left_behind(desk, state), *found.others]
     lines = [_machine_line(found)]
     if state.phase == "stopped":
         lines.append(cost.stop_sentence(desk, state))
@@ -217,4 +217,4 @@ def status_lines(desk: Desk, found: verbs.Status) -> list[str]:
     lines += [f"run {job.run_id} {job.describe()}" for job in found.runs]
     lines += [f"not home yet: {run_id} (gpu pull {run_id})" for run_id in found.unfetched]
     lines += notes.describe(found.notebook, found.newer)
-    return lines
+    return [*lines, *found.others]

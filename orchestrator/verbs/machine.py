@@ -16,7 +16,7 @@ from ..remote.awake import look
 from ..remote.failures import Unreachable
 from ..remote.job import Job
 from ..remote.notebook import Notebook
-from . import aboard, awake, cost, entrance, environment, notes, own
+from . import aboard, awake, cost, entrance, environment, notes, own, selection
 from .desk import BOOT_SECONDS, Desk
 from .plans import agree, resizable
 
@@ -49,6 +49,8 @@ class Status:
     """Notebooks that are not home as they are on the machine, or, where it was not asked, may not be."""
     trouble: str = ""
     """Why the machine's own runs could not be read, when it is running and they could not."""
+    others: tuple[str, ...] = ()
+    """A sentence on each machine of another kind that the profile has."""
 
 
 def start(desk: Desk, wish: Wish) -> State:
@@ -182,7 +184,7 @@ def stop(desk: Desk) -> State:
     before = provider.state()
     cost.note(desk, before)
     if before.phase == "absent":
-        for line in cost.left_behind(desk, before):
+        for line in (*cost.left_behind(desk, before), *selection.others(desk, desk.kind)):
             desk.reporter.line(line)
         raise MachineAbsent(desk.kind, desk.profile.name)
     if before.phase == "running":
@@ -225,6 +227,10 @@ def status(desk: Desk) -> Status:
     provider = desk.provider()
     if isinstance(provider, LeftAlone):
         return _own_status(desk, provider.whose())
+    return replace(_rented_status(desk, provider), others=tuple(selection.others(desk, desk.kind)))
+
+
+def _rented_status(desk: Desk, provider: Provider) -> Status:
     state = provider.state()
     if cost.enforce(desk, state):
         desk.reporter.line(f"the budget of the profile {desk.profile.name} is spent, so the machine is being stopped")

@@ -18,6 +18,7 @@ from ..remote import jobs, sync
 from ..remote.failures import Unreachable
 from ..remote.job import Job, plain
 from ..remote.ssh import Connection
+from . import selection
 from .desk import Desk
 from .entrance import on_terminal
 
@@ -209,7 +210,9 @@ def _forget_unbegun(desk: Desk, found: Collection[str]) -> None:
     """A client that ended just before its run began left a line in the ledger, and nothing on the machine; a machine
     that is gone took its runs with it."""
     for entry in desk.ledger.unfetched(desk.kind):
-        if entry.run_id not in found:
+        # A damaged entry does not say of which machine it is.
+        elsewhere = entry.kind != desk.kind and selection.others(desk, desk.kind)
+        if entry.run_id not in found and not elsewhere:
             desk.reporter.line(
                 f"{entry.run_id} is not on this machine: it never began, or went with an earlier one; "
                 "there is nothing to bring home"

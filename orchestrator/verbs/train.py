@@ -107,6 +107,8 @@ def _check_option(word: str) -> None:
     """The trainer's own options are the user's; those that `gpu train` gives it itself would lead it elsewhere. It
     takes their beginnings, too."""
     name = word.partition("=")[0]
+    if name in ("-h", "--help"):
+        raise UsageError(f"with {name} the trainer trains nothing", "The README has its options")
     taken = next((own for own in TAKEN if name.startswith("--") and len(name) > 2 and own.startswith(name)), None)
     if taken:
         remedy = "Give gpu's own --model, before the --" if taken == "--model" else "Leave it out"

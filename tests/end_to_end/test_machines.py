@@ -25,6 +25,7 @@ def test_two_kinds_live_side_by_side(evening: Evening) -> None:
     assert "nothing to remove" in evening.gpu("-k", "p2", "destroy").stdout
     assert evening.gpu("ssh", "--", "true").returncode == 0
     evening.gpu("get", "p2", code=1)
+    assert other in evening.gpu("status").stdout and other in evening.gpu("stop", code=1).stderr
     evening.gpu("get", "t2")
     evening.gpu("destroy")
     assert evening.json("audit")["items"] == []
