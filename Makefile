@@ -15,7 +15,7 @@ demo: system .venv/installed-demo
 	.ci/demo
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
 
 test-all: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 1800

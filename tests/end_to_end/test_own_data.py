@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from random import Random
 
 from PIL import Image
 
@@ -19,8 +20,8 @@ def own_folder(folder: Path, count: int) -> Path:
     for name, colour in COLOURS.items():
         (folder / name).mkdir(parents=True)
         for number in range(count):
-            noise = Image.effect_noise((64, 64), 60).convert("RGB")
-            Image.blend(noise, Image.new("RGB", (64, 64), colour), 0.5).save(folder / name / f"IMG {number}.jpg")
+            noise = Image.frombytes("L", (64, 64), Random(f"{name} {number}").randbytes(64 * 64)).convert("RGB")
+            Image.blend(noise, Image.new("RGB", (64, 64), colour), 0.55).save(folder / name / f"IMG {number}.jpg")
     return folder
 
 
