@@ -165,12 +165,16 @@ def ssh_words(address: Address) -> list[str]:
     return [argv[0], *ALIVE, *ciphers, *argv[1 : argv.index("--", 1)]]
 
 
-def _start(address: Address, stderr: Any) -> subprocess.Popen[bytes]:
+def far_script() -> str:
+    """What `sh` runs there. The loader comes as the first line of stdin: nothing in here needs a quote, in whatever
+    shell people log in to. `raw` reads no further than its end, and ends where a link does that was cut before."""
     python = run_folder.MachineFolder().python
-    # The loader comes as the first line of stdin: nothing in here needs a quote, in whatever shell people log in to.
-    first_line = "import os;exec(bytes().join(iter(lambda:os.read(0,1),bytes([10]))))"
-    script = f'p={python}; [ -x $p ] || p=python3; exec $p -I -S -X utf8 -c "{first_line}" {NAME}'
-    argv = [*ssh_words(address), "--", address.host, f"exec sh -c '{script}'"]
+    first_line = "import sys;exec(sys.stdin.buffer.raw.readline())"
+    return f'p={python}; [ -x $p ] || p=python3; exec $p -I -S -X utf8 -c "{first_line}" {NAME}'
+
+
+def _start(address: Address, stderr: Any) -> subprocess.Popen[bytes]:
+    argv = [*ssh_words(address), "--", address.host, f"exec sh -c '{far_script()}'"]
     try:
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0)
     except FileNotFoundError as error:

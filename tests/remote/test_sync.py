@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import socket
+import subprocess
 import threading
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +12,7 @@ import pytest
 
 from orchestrator.cli.terminal import Terminal
 from orchestrator.errors import GpuError, ToolMissing
-from orchestrator.remote import sync
+from orchestrator.remote import link, sync
 from trainer import run_folder
 
 from .conftest import Machine, eventually
@@ -269,3 +270,12 @@ def test_verified_is_written_whole(tmp_path: Path) -> None:
     sync.mark_verified(folder)
     assert '"a"' in (folder / run_folder.VERIFIED).read_text()
     assert not list(folder.glob("*.new"))
+
+
+@pytest.mark.parametrize("arrived", [0, 1, 40, -1])
+def test_a_link_that_is_cut_at_its_beginning_leaves_no_far_end(arrived: int, tmp_path: Path) -> None:
+    """Before the first byte, in the first line, just before its end."""
+    whole = link._far_end().partition(b"\n")[0]
+    argv = ["sh", "-c", link.far_script()]
+    ended = subprocess.run(argv, input=whole[:arrived], cwd=tmp_path, capture_output=True, timeout=20, check=False)
+    assert ended.stdout == b""
