@@ -90,7 +90,8 @@ for unit in $named; do
     status*)
       if is_active "$unit"; then echo "$unit: active"; else echo "$unit: inactive"; code=3; fi
       timers | grep "^$unit " ;;
-    restartssh*|reloadssh*|try-reload-or-restartssh*|reload-or-restartssh*) tell sshd ;;
+    try-restartssh.socket) ;;
+    restartssh*|try-restartssh*|reloadssh*|try-reload-or-restartssh*|reload-or-restartssh*) tell sshd ;;
     start*.timer|start*.service|restart*.timer|restart*.service|stop*.timer|stop*.service) tell "$verb" "$unit" ;;
   esac
 done

@@ -111,7 +111,7 @@ def test_our_own_user_data_is_small_and_the_same_each_time(tmp_path: Path) -> No
     document = yaml.safe_load(first)
     assert document["ssh_keys"]["ed25519_public"] == public
     assert document["runcmd"][0].endswith("install --user ubuntu --autostop 45m --max 0h")
-    assert "'Port 2222'" in document["runcmd"][1]
+    assert "'Port 2222\\n" in document["runcmd"][1] and "try-restart ssh.socket" in document["runcmd"][1]
     assert "Port" not in yaml.safe_load(user_data(key, public, port=22))["runcmd"][1]
 
 

@@ -66,6 +66,9 @@ def _arm(user: str, autostop: int, max_hours: int) -> str:
 
 def _configure_sshd(port: int) -> str:
     lines = [*([f"Port {port}"] if port != 22 else []), *_ALIVE]
-    file = f'"$GPU_ROOT{_DROP_IN}"'
-    text = " ".join(shlex.quote(line) for line in lines)
-    return f"mkdir -p \"$GPU_ROOT{Path(_DROP_IN).parent}\" && printf '%s\\n' {text} > {file} && systemctl restart ssh"
+    text = shlex.quote("".join(f"{line}\\n" for line in lines))
+    # Since Ubuntu 22.10 systemd listens for sshd, on the ports that it reads when it is told to:
+    # https://discourse.ubuntu.com/t/sshd-now-uses-socket-based-activation-ubuntu-22-10-and-later/30189
+    again = "restart ssh" if port == 22 else "daemon-reload; systemctl try-restart ssh.socket ssh"
+    folder, file = _DROP_IN.rsplit("/", 1)
+    return f'd=$GPU_ROOT{folder}; mkdir -p "$d"; printf {text} >"$d/{file}"; systemctl {again}'
